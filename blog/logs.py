@@ -1,0 +1,17 @@
+"""How a log line looks."""
+
+import logging
+
+from celery import current_task
+
+
+class TaskFormatter(logging.Formatter):
+    """Gives each record a ``task``: «posts.tasks.basics.add[3f2b…] » inside a task, else nothing.
+
+    Celery's own TaskFormatter writes «???» outside of tasks, so it cannot serve web and worker.
+    """
+
+    def format(self, record):
+        task = current_task
+        record.task = f"{task.name}[{task.request.id}] " if task and task.request.id else ""
+        return super().format(record)

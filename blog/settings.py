@@ -1,0 +1,247 @@
+"""The site's settings, read from top to bottom.
+
+What differs between places comes from environment variables; `.env.example` lists each with its
+reason. They are taken from the process's environment first, then from `.env`, then from the file
+that `make run` leaves in `var/` while it runs.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env
+from kombu import Queue
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")), recurse=False)
+
+# Everything that the site writes: database, uploads, exports, logs, sockets.
+STATE_DIR = env.path("STATE_DIR", BASE_DIR / "var")
+env.read_env(str(STATE_DIR / "run.env"), recurse=False)
+
+# --- The site -------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", False)
+
+SECRET_KEY = env.str("SECRET_KEY", "only-for-development" if DEBUG else "")
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Set it to 50 random characters, or DEBUG=true for development."
+    )
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"] if DEBUG else [])
+if not ALLOWED_HOSTS:
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS is not set. Set it to the site's host names, separated by commas, "
+        "or DEBUG=true for development."
+    )
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.sitemaps",
+    "django_celery_results",
+    "django_celery_beat",
+    "django_htmx",
+    "blog.apps.BlogConfig",
+    "posts.apps.PostsConfig",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "blog.urls"
+WSGI_APPLICATION = "blog.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "posts:list"
+LOGOUT_REDIRECT_URL = "posts:list"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.str("TIME_ZONE", "UTC")
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = STATE_DIR / "static"
+MEDIA_URL = "media/"
+MEDIA_ROOT = STATE_DIR / "media"
+EXPORT_ROOT = STATE_DIR / "exports"  # Never served by URL: a view hands each file to its owner.
+WHITENOISE_USE_FINDERS = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# Behind HTTPS everywhere but on a developer's machine. HTTPS=false is for trying the
+# production settings without a certificate.
+HTTPS = env.bool("HTTPS", not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+
+# --- Database and cache ---------------------------------------------------------------------------
+
+# SQLite by default, PostgreSQL by DATABASE_URL. Connections are kept for a minute and checked
+# before they are used again, in the web server and in the workers alike (see blog/celery.py).
+DATABASES = {
+    "default": env.dj_db_url(
+        "DATABASE_URL",
+        f"sqlite:///{STATE_DIR / 'db.sqlite3'}",
+        conn_max_age=60,
+        conn_health_checks=True,
+    )
+}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # Workers and web write at the same time. By default SQLite locks when a transaction first
+    # writes, and a reader that wants to write fails at once: «database is locked».
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",  # take the write lock when the transaction begins
+        "timeout": 20,  # and wait this many seconds for it (default 5)
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",  # readers never wait
+    }
+
+CACHES = {"default": env.dj_cache_url("CACHE_URL", "locmem://")}
+
+# --- Celery ---------------------------------------------------------------------------------------
+# Each line says: the default, the value here, the reason, when to change it. What is not listed
+# keeps Celery's default: messages are JSON only, and a task is acknowledged before it runs.
+
+# Default amqp:// (RabbitMQ on localhost). Here Redis; «redis://» alone is localhost:6379.
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://")
+
+# Default none: .get() and .state raise. Here the Django database, through django-celery-results.
+# «redis://localhost/1» is faster, «django-cache» uses CACHES[CELERY_CACHE_BACKEND]; neither can be
+# queried with the ORM.
+CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", "django-db")
+CELERY_CACHE_BACKEND = env.str("CELERY_CACHE_BACKEND", "default")
+
+# Default False: rows without name, arguments, worker and traceback. Always wanted in a database.
+CELERY_RESULT_EXTENDED = True
+
+# Default False: a running task still says PENDING, as an unknown one does. Costs one write a task.
+CELERY_TASK_TRACK_STARTED = True
+
+# Default one day. Here a week, so that Monday can look at Friday. `celery.backend_cleanup`, which
+# beat sends every night, deletes older rows.
+CELERY_RESULT_EXPIRES = timedelta(days=7)
+
+# Default False: a result that could not be stored is lost. Here it is tried again, ten times
+# (default: for ever), with growing pauses.
+CELERY_RESULT_BACKEND_ALWAYS_RETRY = True
+CELERY_RESULT_BACKEND_MAX_RETRIES = 10
+
+# Two queues, each with a worker of its own: «celery» for short work and everything unrouted,
+# «slow» for what takes seconds. Named here, `celery -A blog worker` serves both, and a misspelt
+# queue (with create_missing_queues off, default on) is an error instead of a queue nobody serves.
+CELERY_TASK_QUEUES = [Queue("celery"), Queue("slow")]
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_ROUTES = {"posts.tasks.export.*": {"queue": "slow"}}
+
+# Default no limit: one hung task blocks its process for ever. After the soft limit the task gets
+# SoftTimeLimitExceeded and may tidy up, after the hard one its process is killed. Seconds. A task
+# that needs longer says so in its decorator, and the visibility timeout below has to grow with it.
+CELERY_TASK_SOFT_TIME_LIMIT = 4 * 60
+CELERY_TASK_TIME_LIMIT = 5 * 60
+
+# Default False, multiplier 4: each process reserves four more tasks, and those wait for a whole
+# visibility timeout when Redis restarts. Without prefetching none is stranded. Redis only.
+CELERY_WORKER_DISABLE_PREFETCH = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Default 3,600 s: how long a message that a killed worker held stays invisible. Must exceed
+    # the longest time limit, countdown and retry delay, or such a task runs twice.
+    "visibility_timeout": 10 * 60,
+}
+
+# Default: a warning, and True. A worker that starts before its broker waits for it.
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Default 100, then the worker exits. None: it waits for its broker for as long as it takes.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+
+# Default False. Flower and `celery events` show tasks only when workers and senders tell of them.
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_TASK_SEND_SENT_EVENT = True
+
+# Default: a file, written by `beat`. Here the database: schedules are edited in the admin.
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+# Default UTC. Crontab schedules mean the hours that the site shows.
+CELERY_TIMEZONE = TIME_ZONE
+
+# Default 0: Celery closes the database connection before and after every task, whatever
+# CONN_MAX_AGE says. This keeps it; blog/celery.py gives workers the rules that requests have.
+CELERY_DB_REUSE_MAX = 2**31
+
+# --- The export lesson ----------------------------------------------------------------------------
+
+# How long an export takes, in seconds: the demo blog alone would be done before you look.
+EXPORT_SECONDS = env.float("EXPORT_SECONDS", 15)
+
+# --- Logging --------------------------------------------------------------------------------------
+
+# One configuration for web and workers (see blog/celery.py). Inside a task each line carries the
+# task's name and id.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "blog.logs.TaskFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(task)s%(message)s",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+    # Django's own handlers would print a second line; its loggers pass on to the root instead.
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}

@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class PostsConfig(AppConfig):
+    """The blog."""
+
+    name = "posts"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self):
+        from . import signals  # noqa: F401

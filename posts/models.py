@@ -1,0 +1,111 @@
+"""Posts, what tasks found out about them, and the tasks that people started."""
+
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage
+from django.db import models
+from django.urls import reverse
+from django.utils import timezone
+
+
+class PostQuerySet(models.QuerySet):
+    def published(self):
+        """Posts that everyone may read."""
+        return self.filter(status=Post.Status.PUBLISHED)
+
+    def due(self):
+        """Scheduled posts whose date has come."""
+        return self.filter(status=Post.Status.SCHEDULED, published_at__lte=timezone.now())
+
+
+class Post(models.Model):
+    """A blog post, written in Markdown."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", "Draft"
+        SCHEDULED = "scheduled", "Scheduled"
+        PUBLISHED = "published", "Published"
+
+    title = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=200, unique=True)
+    body = models.TextField(help_text="Markdown.")
+    cover = models.ImageField(upload_to="covers/%Y/%m/", blank=True)
+    cover_alt = models.CharField(
+        "cover description", max_length=200, blank=True, help_text="For those who cannot see it."
+    )
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="posts"
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.DRAFT)
+    published_at = models.DateTimeField("publish date", null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = PostQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-published_at", "-pk"]
+        indexes = [models.Index(fields=["status", "-published_at"])]
+        constraints = [
+            models.CheckConstraint(
+                name="only_drafts_have_no_date",
+                condition=models.Q(status="draft") | models.Q(published_at__isnull=False),
+                violation_error_message="A scheduled or published post needs a publish date.",
+            )
+        ]
+
+    def __str__(self):
+        return self.title
+
+    def get_absolute_url(self):
+        return reverse("posts:detail", args=[self.slug])
+
+
+class Analysis(models.Model):
+    """What `analyse_post` found in a post: written by the task alone, so that edits never clash."""
+
+    post = models.OneToOneField(Post, on_delete=models.CASCADE, related_name="analysis")
+    words = models.PositiveIntegerField()
+    reading_minutes = models.PositiveIntegerField()
+    summary = models.TextField(blank=True)
+    links = models.JSONField(default=list)
+    analysed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "analyses"
+
+    def __str__(self):
+        return f"{self.post}: {self.words} words"
+
+
+class Run(models.Model):
+    """A task that somebody started from the site. Its state and result are in the results backend."""
+
+    task_id = models.UUIDField(unique=True)
+    task = models.CharField(max_length=200)
+    arguments = models.JSONField(default=dict)
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self):
+        return f"{self.task}[{self.task_id}]"
+
+
+def export_storage():
+    """Exports lie outside MEDIA_ROOT: only a view that knows their owner hands them out."""
+    return FileSystemStorage(location=settings.EXPORT_ROOT)
+
+
+class Export(models.Model):
+    """One export of the blog, and the file when it is done."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE)
+    file = models.FileField(storage=export_storage, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self):
+        return f"Export {self.pk}"
