@@ -1,0 +1,58 @@
+# `make` alone lists what there is. Each target does its own set-up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIPENV := 2026.10.3
+# pipenv installs into .venv, whatever environment is active around it, and without a word of advice.
+export PIPENV_VERBOSITY := -1
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format lock shell logs screenshots clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/ready .env ## The site on http://127.0.0.1:8000/ with Redis, workers, beat and Flower (PORT, FLOWER_PORT)
+	@$(BIN)/python scripts/run.py
+
+test: .venv/ready ## All tests (ARGS="-k export" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready ## Check style and types of error that ruff knows
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: .venv/ready ## Put the code into its standard form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: .venv/ready ## Pin the newest versions that Pipfile allows
+	@$(BIN)/python scripts/lock.py
+
+shell: .venv/ready .env ## A Python shell with the models and tasks loaded
+	@$(BIN)/python manage.py shell
+
+logs: ## Follow the logs of `make run`
+	@tail -n 20 -F var/log/*.log
+
+screenshots: .venv/ready ## Make the pictures of the README anew
+	@$(BIN)/python scripts/screenshots.py
+
+clean: ## Remove the environment and everything the site wrote (not .env)
+	@git clean -ffdXq .venv var .pytest_cache .ruff_cache
+	@echo "Removed .venv and the contents of var/."
+
+.env:
+	@cp .env.example .env
+	@echo "Wrote .env with the settings for development."
+
+.venv/ready: Pipfile.lock
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON). Install Python 3.11 or newer, or name one: make PYTHON=python3.13 …"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.13 …"; exit 1; }
+	@echo "Creating .venv with $$($(PYTHON) -V) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pipenv==$(PIPENV)
+	@echo "Installing the packages of Pipfile.lock, less than a minute on most machines …"
+	@$(BIN)/pipenv sync --dev
+	@touch $@

@@ -1,0 +1,13 @@
+from django.urls import path
+
+from .views import tasks
+
+urlpatterns = [
+    path("", tasks.dashboard, name="tasks"),
+    path("run/<str:name>/", tasks.start, name="start_task"),
+    path("runs/<uuid:task_id>/", tasks.run, name="run"),
+    path("sample/", tasks.SampleView.as_view(), name="sample"),
+    path("export/", tasks.export, name="export"),
+    path("export/<uuid:task_id>/", tasks.export_status, name="export_status"),
+    path("export/<uuid:task_id>/download/", tasks.download, name="download"),
+]

@@ -1,0 +1,26 @@
+"""Locks the dependencies: what `make lock` calls.
+
+Packages come from the index that pip is configured for, on whatever machine installs them, so the
+lock file names none.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+LOCK = Path(__file__).resolve().parent.parent / "Pipfile.lock"
+
+
+def main():
+    subprocess.run([sys.executable, "-m", "pipenv", "lock"], cwd=LOCK.parent, check=True)
+    lock = json.loads(LOCK.read_text())
+    lock["_meta"]["sources"] = []
+    for section in ("default", "develop"):
+        for package in lock[section].values():
+            package.pop("index", None)
+    LOCK.write_text(json.dumps(lock, indent=4) + "\n")
+
+
+if __name__ == "__main__":
+    main()

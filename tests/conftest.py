@@ -1,0 +1,151 @@
+"""Fixtures: a real Redis, real workers, a real web server, a real browser."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from . import services
+from .services import ROOT, Process, wait_for
+
+NOT_COPIED = (".git", ".venv", ".env", "var", "__pycache__", ".pytest_cache", ".ruff_cache")
+
+
+def need(make):
+    """Return what ``make`` returns; where a program is missing, skip, or fail in CI."""
+    try:
+        return make()
+    except LookupError as error:
+        if os.environ.get("NO_SKIPS"):
+            pytest.fail(f"{error} (NO_SKIPS is set, so this may not be skipped)")
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def folder():
+    """A folder with a short name: sockets in pytest's own tmp_path have too long ones."""
+    path = Path(tempfile.mkdtemp(prefix="blog-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    """The broker of this test process: settings.CELERY_BROKER_URL."""
+    from .settings import REDIS_PORT, STATE
+
+    server = need(lambda: services.Redis(STATE / "redis", REDIS_PORT)).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(folder):
+    """A Redis that a test may stop, kill and restart."""
+    server = need(lambda: services.Redis(folder / "redis")).start()
+    yield server
+    if server.process.running:
+        server.stop()
+
+
+@pytest.fixture
+def own_postgres(folder):
+    """A PostgreSQL that a test may stop and restart."""
+    server = need(lambda: services.Postgres(folder / "postgres")).start()
+    yield server
+    if server.process.running:
+        server.stop()
+
+
+def database_url():
+    """The test database, for the processes that tests start."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
+
+
+class Starter:
+    """Starts programs of the site as a user would, with the test database and broker."""
+
+    def __init__(self, folder, env=None):
+        self.folder, self.env, self.started = folder, env or {}, []
+
+    def __call__(self, *command, env=None, cwd=ROOT):
+        """Start a program: ``start("celery", "-A", "blog", "status")``. Returns a Process."""
+        log = self.folder / f"{len(self.started)}-{Path(command[0]).name}.log"
+        env = {"DATABASE_URL": database_url(), **self.env, **(env or {})}
+        process = Process(command, log, env, cwd)
+        self.started.append(process)
+        return process
+
+    def worker(self, *options, env=None, cwd=ROOT):
+        """Start a worker and wait until it is ready: ``start.worker("-Q", "slow")``."""
+        name = f"test{services.free_port()}@%h"
+        options = ["-l", "INFO", "-c", "2", "-n", name, *options]
+        worker = self("celery", "-A", "blog", "worker", *options, env=env, cwd=cwd)
+        return worker.wait_for_output(" ready.")
+
+    def web(self, env=None, cwd=ROOT):
+        """Start gunicorn and wait until it answers. The site's address is ``web.url``."""
+        port = services.free_port()
+        options = ["--bind", f"127.0.0.1:{port}", "--threads", "4", "--access-logfile", "-"]
+        web = self("gunicorn", "blog.wsgi", *options, env=env, cwd=cwd)
+        wait_for(lambda: services.port_answers(port), lambda: f"the site:\n{web.output}")
+        web.url = f"http://127.0.0.1:{port}"
+        return web
+
+    def stop(self):
+        for process in reversed(self.started):
+            process.stop()
+
+
+@pytest.fixture
+def start(folder, redis_server, transactional_db):
+    """Start programs that end with the test. The broker is empty at first."""
+    redis_server.client().flushdb()
+    starter = Starter(folder)
+    yield starter
+    starter.stop()
+
+
+@pytest.fixture(scope="module")
+def start_once(redis_server, django_db_setup, tmp_path_factory):
+    """Start programs that serve all tests of a module (which then may not use ``start``)."""
+    redis_server.client().flushdb()
+    starter = Starter(tmp_path_factory.mktemp("once"))
+    yield starter
+    starter.stop()
+
+
+@pytest.fixture(scope="module")
+def worker(start_once):
+    """A worker of both queues."""
+    return start_once.worker()
+
+
+@pytest.fixture(scope="module")
+def web(start_once):
+    """The site, served by gunicorn. Its address is ``web.url``."""
+    return start_once.web()
+
+
+@pytest.fixture
+def staff(transactional_db, django_user_model):
+    """A staff account: `editor`, with password `correct horse`."""
+    return django_user_model.objects.create_user(
+        "editor", password="correct horse", is_staff=True
+    )
+
+
+@pytest.fixture
+def copy_of_the_site(folder):
+    """A copy of the project without what it wrote, so that a test may change files or run it all."""
+    copy = folder / "site"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    (copy / "var" / "log").mkdir(parents=True)
+    return copy
