@@ -1,3 +1,5 @@
+from django.conf import settings
+from django.conf.urls.static import static
 from django.contrib import admin
 from django.urls import include, path
 
@@ -5,4 +7,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("django.contrib.auth.urls")),
     path("", include("posts.urls")),
+    # Uploads, in development only: in production the web server in front hands out MEDIA_ROOT.
+    *static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT),
 ]

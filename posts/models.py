@@ -27,11 +27,9 @@ class Post(models.Model):
 
     title = models.CharField(max_length=200)
     slug = models.SlugField(max_length=200, unique=True)
-    body = models.TextField(help_text="Markdown.")
+    body = models.TextField()
     cover = models.ImageField(upload_to="covers/%Y/%m/", blank=True)
-    cover_alt = models.CharField(
-        "cover description", max_length=200, blank=True, help_text="For those who cannot see it."
-    )
+    cover_alt = models.CharField("cover description", max_length=200, blank=True)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="posts"
     )
@@ -59,6 +57,25 @@ class Post(models.Model):
     def get_absolute_url(self):
         return reverse("posts:detail", args=[self.slug])
 
+    @property
+    def current_analysis(self):
+        """The analysis of the text as it is now, or None while its task has yet to run."""
+        analysis = getattr(self, "analysis", None)
+        return analysis if analysis and analysis.post_updated_at == self.updated_at else None
+
+    def publish(self):
+        """Make it public as of now. A post that is public already keeps its date. Does not save."""
+        if self.status != self.Status.PUBLISHED:
+            self.status, self.published_at = self.Status.PUBLISHED, timezone.now()
+
+    def schedule(self, when):
+        """Let `publish_due_posts` make it public at ``when``, an aware datetime. Does not save."""
+        self.status, self.published_at = self.Status.SCHEDULED, when
+
+    def unpublish(self):
+        """Make it a draft again, without a date. Does not save."""
+        self.status, self.published_at = self.Status.DRAFT, None
+
 
 class Analysis(models.Model):
     """What `analyse_post` found in a post: written by the task alone, so that edits never clash."""
@@ -68,6 +85,7 @@ class Analysis(models.Model):
     reading_minutes = models.PositiveIntegerField()
     summary = models.TextField(blank=True)
     links = models.JSONField(default=list)
+    post_updated_at = models.DateTimeField(help_text="Which version of the post this describes.")
     analysed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -99,13 +117,15 @@ def export_storage():
 
 
 class Export(models.Model):
-    """One export of the blog, and the file when it is done."""
+    """An archive of the blog that a task has finished, for the one who asked for it."""
 
-    run = models.OneToOneField(Run, on_delete=models.CASCADE)
-    file = models.FileField(storage=export_storage, blank=True)
+    task_id = models.UUIDField(unique=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    file = models.FileField(storage=export_storage)
+    created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-pk"]
 
     def __str__(self):
-        return f"Export {self.pk}"
+        return self.file.name

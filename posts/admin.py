@@ -1,0 +1,55 @@
+from django.contrib import admin
+
+from .forms import PostForm
+from .models import Analysis, Export, Post, Run
+
+
+class ReadOnly:
+    """For what tasks write: people look at it and may delete it."""
+
+    def has_add_permission(self, request, obj=None):
+        return False
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+
+class AnalysisInline(ReadOnly, admin.StackedInline):
+    model = Analysis
+    can_delete = False
+
+
+@admin.register(Post)
+class PostAdmin(admin.ModelAdmin):
+    form = PostForm
+    fields = [
+        "title", "slug", "body", "cover", "cover_alt", "author", "status", "published_at",
+    ]  # fmt: skip
+    list_display = ["title", "status", "author", "published_at", "updated_at"]
+    list_filter = ["status", "author"]
+    list_select_related = ["author"]
+    search_fields = ["title", "body"]
+    date_hierarchy = "published_at"
+    prepopulated_fields = {"slug": ["title"]}
+    inlines = [AnalysisInline]
+
+    def get_changeform_initial_data(self, request):
+        return {"author": request.user.pk, **super().get_changeform_initial_data(request)}
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["task_id", "task", "started_by", "created_at"]
+    list_filter = ["task"]
+    list_select_related = ["started_by"]
+    search_fields = ["task", "task_id"]
+    date_hierarchy = "created_at"
+
+
+@admin.register(Export)
+class ExportAdmin(ReadOnly, admin.ModelAdmin):
+    # Not the file: its storage has no URL, since a view hands it to its owner alone.
+    fields = ["task_id", "owner", "created_at"]
+    list_display = ["task_id", "owner", "created_at"]
+    list_select_related = ["owner"]
+    date_hierarchy = "created_at"

@@ -1,0 +1,59 @@
+"""Filters of the templates: `{% load posts_tags %}`."""
+
+from django import template
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
+
+from .. import markup
+
+register = template.Library()
+
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+@register.filter
+def ago(moment, now=None):
+    """Say how long ago a moment was: «3 s ago», «in 2 d», with the exact time in the title.
+
+    Args:
+        moment (datetime | None): an aware datetime.
+        now (datetime | None): instead of the present, for tests.
+
+    Returns:
+        SafeString: a ``<time>`` element, or «» for None.
+    """
+    if moment is None:
+        return ""
+    seconds = ((now or timezone.now()) - moment).total_seconds()
+    size = abs(seconds)
+    name, unit = next((pair for pair in UNITS if size >= pair[1]), UNITS[-1])
+    length = f"{int(size // unit)} {name}"
+    local = timezone.localtime(moment)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(timespec="seconds"),
+        date_format(local, "j F Y, H:i:s T"),
+        f"{length} ago" if seconds >= 0 else f"in {length}",
+    )
+
+
+@register.filter
+def day(moment):
+    """Write a date out: «20 November 2025», in a ``<time>`` element; «» for None."""
+    if moment is None:
+        return ""
+    local = timezone.localtime(moment)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(timespec="seconds"),
+        date_format(local, "j F Y, H:i T"),
+        date_format(local, "j F Y"),
+    )
+
+
+@register.filter
+def markdown(text):
+    """Render Markdown as sanitised HTML: see `posts.markup.to_html`."""
+    return mark_safe(markup.to_html(text))
