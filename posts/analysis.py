@@ -66,7 +66,10 @@ def shorten(text, length=SUMMARY_LENGTH):
 class _Reader(HTMLParser):
     """Collects text, first paragraph and links of sanitised HTML, whose tags all match."""
 
-    BLOCKS = set("blockquote br div h2 h3 h4 h5 h6 hr li ol p pre table td th tr ul".split())
+    BLOCKS = {
+        "blockquote", "br", "div", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
+        "table", "td", "th", "tr", "ul",
+    }  # fmt: skip
 
     def __init__(self):
         super().__init__()

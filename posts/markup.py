@@ -6,10 +6,11 @@ import markdown
 import nh3
 from pygments.token import STANDARD_TYPES
 
-TAGS = set(
-    "a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr img ins kbd li ol p pre span strong sub sup "
-    "table tbody td th thead tr ul".split()
-)
+TAGS = {
+    "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+    "img", "ins", "kbd", "li", "ol", "p", "pre", "span", "strong", "sub", "sup", "table", "tbody",
+    "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
 ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt", "title"}, "ol": {"start"}}
 # Only what the highlighter writes: any other class could dress text up as a part of the site.
 CLASSES = {"div": {"code"}, "span": {name for name in STANDARD_TYPES.values() if name}}

@@ -96,7 +96,7 @@ class Analysis(models.Model):
 
 
 class Run(models.Model):
-    """A task that somebody started from the site. Its state and result are in the results backend."""
+    """A task that somebody started from the site. The results backend knows how it went."""
 
     task_id = models.UUIDField(unique=True)
     task = models.CharField(max_length=200)
@@ -109,6 +109,16 @@ class Run(models.Model):
 
     def __str__(self):
         return f"{self.task}[{self.task_id}]"
+
+    @property
+    def short_name(self):
+        """The task's name without its module: «add»."""
+        return self.task.rpartition(".")[2]
+
+    @property
+    def arguments_text(self):
+        """The arguments as a call writes them: «x=2, y=3»."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
 
 
 def export_storage():

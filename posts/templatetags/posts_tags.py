@@ -15,7 +15,9 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 @register.filter
 def ago(moment, now=None):
-    """Say how long ago a moment was: «3 s ago», «in 2 d», with the exact time in the title.
+    """Say how long ago a moment was: «3 s ago», «in 47 h», with the exact time in the title.
+
+    A unit is used from two of it on: «1 d» would hide up to 23 hours.
 
     Args:
         moment (datetime | None): an aware datetime.
@@ -28,7 +30,7 @@ def ago(moment, now=None):
         return ""
     seconds = ((now or timezone.now()) - moment).total_seconds()
     size = abs(seconds)
-    name, unit = next((pair for pair in UNITS if size >= pair[1]), UNITS[-1])
+    name, unit = next((pair for pair in UNITS if size >= 2 * pair[1]), UNITS[-1])
     length = f"{int(size // unit)} {name}"
     local = timezone.localtime(moment)
     return format_html(

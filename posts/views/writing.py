@@ -68,8 +68,8 @@ def act(request, pk, action):
     from_edit_page = "body" in request.POST
     form = PostForm(request.POST, request.FILES, instance=post) if from_edit_page else None
     schedule = ScheduleForm(request.POST) if action == "schedule" else None
-    bound = [f for f in (form, schedule) if f]
-    if not all([f.is_valid() for f in bound]):  # A list: each form collects its errors.
+    valid = [f.is_valid() for f in (form, schedule) if f]  # Both, so that all errors are shown.
+    if not all(valid):
         return edit_page(request, form or PostForm(instance=post), schedule)
     if action == "schedule":
         post.schedule(schedule.cleaned_data["publish_at"])
