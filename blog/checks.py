@@ -4,6 +4,7 @@ They run with `manage.py check`, `runserver`, `migrate`, and when a worker start
 """
 
 import difflib
+import re
 import sys
 
 from celery.app.backends import by_name
@@ -13,7 +14,6 @@ from django.conf import settings
 from django.core.checks import Error, Warning, register
 from django.utils.module_loading import autodiscover_modules
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.utils.url import url_to_parts
 
 from .celery import app
 
@@ -41,17 +41,18 @@ def check_option_names(**kwargs):
 def check_broker(**kwargs):
     """The broker's URL is whole and its transport exists."""
     url = app.conf.broker_url or ""
-    scheme = url.split("://")[0]
-    if scheme not in TRANSPORT_ALIASES:
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in TRANSPORT_ALIASES:
+        # Never the whole URL: there may be a password in it.
         yield Error(
-            f"CELERY_BROKER_URL {url!r} names no transport that Celery has.",
+            f"CELERY_BROKER_URL names no transport that Celery has: {scheme.split('@')[-1]!r}.",
             hint="Start it with redis://, rediss:// or amqp://.",
             id="blog.E002",
         )
-    elif url_to_parts(url).hostname == "None":
+    elif "None" in re.split("[:/@]", url):
         yield Error(
-            f"CELERY_BROKER_URL {url!r} was built from a variable that is not set.",
-            hint="Set the broker's host.",
+            "CELERY_BROKER_URL was built from a variable that is not set: it contains «None».",
+            hint="Set the broker's user, password, host, port and virtual host.",
             id="blog.E002",
         )
 
@@ -101,12 +102,11 @@ def check_time_limits(**kwargs):
     """
     timeout = app.conf.broker_transport_options.get("visibility_timeout", 3600)
     autodiscover_modules("tasks")
-    limits = {"CELERY_TASK_TIME_LIMIT": app.conf.task_time_limit}
-    limits |= {
-        f"The time limit of {name}": task.time_limit
-        for name, task in sorted(app.tasks.items())
-        if task.time_limit
-    }
+    default = app.conf.task_time_limit
+    limits = {"CELERY_TASK_TIME_LIMIT": default}
+    for name, task in sorted(app.tasks.items()):
+        if task.time_limit != default:
+            limits[f"The time limit of {name}"] = task.time_limit
     for name, limit in limits.items():
         if limit and limit >= timeout:
             yield Error(

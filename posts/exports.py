@@ -7,7 +7,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-
 from .models import Post
 
 

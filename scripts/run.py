@@ -15,47 +15,52 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from environs import Env, EnvError
+
 ROOT = Path(__file__).resolve().parent.parent
 VAR = ROOT / "var"
 RUN_ENV = VAR / "run.env"
 START_SECONDS = 60
+READY = """
+  Site    {url}
+  Tasks   {url}tasks/
+  Admin   {url}admin/
+  Flower  http://127.0.0.1:{FLOWER_PORT}/
+  Logs    {log}
+{login}
+Ctrl-C stops everything."""
+DEMO_LOGIN = """
+  Sign in everywhere as «demo» with the password «demo».
+"""
 
 
 def main():
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    # supervisord finds celery, gunicorn and python beside the interpreter that runs this.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for folder in ("log", "redis"):
         (VAR / folder).mkdir(parents=True, exist_ok=True)
     refuse_second_run()
     RUN_ENV.unlink(missing_ok=True)
-    # Read before anything of Django: it may be in the environment or in .env.
-    from environs import Env
-
-    env = Env()
-    env.read_env(env.str("ENV_FILE", str(ROOT / ".env")), recurse=False)
-    port = free_port(env, "PORT", 8000)
-    flower_port = free_port(env, "FLOWER_PORT", 5555)
-    environment = {
-        "PORT": str(port),
-        "FLOWER_PORT": str(flower_port),
-        "FLOWER_BASIC_AUTH": env.str("FLOWER_BASIC_AUTH", "demo:demo"),
-        **redis(env.str("CELERY_BROKER_URL", "")),
+    variables = {
+        # supervisord finds celery, gunicorn and python beside the interpreter that runs this.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DJANGO_SETTINGS_MODULE": "blog.settings",
     }
-    os.environ.update(environment)
-    prepare_database()
+    os.environ |= variables
+    os.environ |= read_variables()
+    demo = prepare_database()
     RUN_ENV.write_text(
         "# Left by `make run`, so that commands in a second terminal reach the same broker.\n"
-        f"CELERY_BROKER_URL={environment['CELERY_BROKER_URL']}\n"
+        f"CELERY_BROKER_URL={os.environ['CELERY_BROKER_URL']}\n"
     )
     try:
-        return supervise(port, flower_port)
+        supervise(demo)
     finally:
         RUN_ENV.unlink(missing_ok=True)
 
 
 def stop(message):
+    """End with one line that says why."""
     sys.exit(f"make run: {message}")
 
 
@@ -69,33 +74,48 @@ def refuse_second_run():
     stop(f"this clone runs already (supervisord, pid {pid}). Stop it, or run another clone.")
 
 
-def free_port(env, name, default):
-    """Return the port that a variable names, or stop when it cannot be had.
+def read_variables():
+    """Return the variables that supervisord.local.conf needs, from the environment and .env."""
+    env = Env()
+    env.read_env(env.str("ENV_FILE", str(ROOT / ".env")), recurse=False)
+    try:
+        ports = {"PORT": env.int("PORT", 8000), "FLOWER_PORT": env.int("FLOWER_PORT", 5555)}
+    except EnvError as error:
+        stop(str(error))
+    for name, port in ports.items():
+        refuse_used_port(name, port)
+    return {
+        **{name: str(port) for name, port in ports.items()},
+        "FLOWER_BASIC_AUTH": env.str("FLOWER_BASIC_AUTH", "demo:demo"),
+        **broker(env.str("CELERY_BROKER_URL", "")),
+    }
+
+
+def refuse_used_port(name, port):
+    """Stop when nobody can listen on a port.
 
     Args:
-        env (environs.Env): where the variable is read.
-        name (str): the variable.
-        default (int): the port when it is not set.
+        name (str): the variable that names it.
+        port (int): the port, on 127.0.0.1.
     """
-    port = env.int(name, default)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            stop(f"port {port} cannot be used ({error.strerror}). Choose another: {name}=… make run")
-    return port
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            stop(f"port {port} cannot be used: {reason}. Choose another: make run {name}=…")
 
 
-def redis(broker_url):
-    """Return the environment for Redis: the given broker, or an embedded server on a free port.
+def broker(url):
+    """Return the variables for the broker: the given one, or an embedded Redis on a free port.
 
     Args:
-        broker_url (str): the value of CELERY_BROKER_URL, empty when it is not set.
+        url (str): the value of CELERY_BROKER_URL, empty when it is not set.
     """
-    if broker_url:
+    if url:
         return {
-            "CELERY_BROKER_URL": broker_url,
+            "CELERY_BROKER_URL": url,
             "EMBEDDED_REDIS": "false",
             "REDIS_SERVER": "redis-server",
             "REDIS_PORT": "0",
@@ -104,73 +124,71 @@ def redis(broker_url):
     if not server:
         stop(
             "there is no redis-server. Install it (apt-get install redis-server, "
-            "brew install redis), or name a broker: CELERY_BROKER_URL=redis://… make run"
+            "brew install redis), or name a broker: make run CELERY_BROKER_URL=redis://…"
         )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = str(probe.getsockname()[1])
     return {
         "CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0",
         "EMBEDDED_REDIS": "true",
         "REDIS_SERVER": server,
-        "REDIS_PORT": str(port),
+        "REDIS_PORT": port,
     }
 
 
 def prepare_database():
-    """Migrate, and load the demo posts when there is no post yet."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "blog.settings")
+    """Migrate, and with DEBUG load the demo posts. Returns whether there is a demo login."""
+    print("Preparing the database …", flush=True)
     import django
+    from django.conf import settings
     from django.core.management import call_command
 
-    print("Preparing the database …", flush=True)
     django.setup()
     call_command("migrate", verbosity=0)
-    if django.conf.settings.DEBUG:
+    if settings.DEBUG:
         call_command("load_demo")
+    return settings.DEBUG
 
 
-def supervise(port, flower_port):
-    """Run supervisord until it ends or somebody stops it. Returns the exit status."""
-    print("Starting Redis, web, workers, beat and Flower …", flush=True)
-    stopped_by = []
+def supervise(demo):
+    """Run supervisord until it ends or somebody stops it.
+
+    Args:
+        demo (bool): whether to tell of the demo login.
+    """
+    print("Starting the web server, the workers, beat and Flower …", flush=True)
     supervisord = subprocess.Popen(
         ["supervisord", "-n", "-c", "supervisord.local.conf"],
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once.
+        start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on.
     )
+    stopping = False
 
-    def forward(signum, frame):
-        if not stopped_by:
-            print("\nStopping. Running tasks may finish first …", flush=True)
-        stopped_by.append(signum)
+    def pass_on(signum, frame):
+        nonlocal stopping
+        if not stopping:
+            print("\nStopping. Tasks that run may finish first …", flush=True)
+        stopping = True
         supervisord.terminate()
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, forward)
-    url = f"http://127.0.0.1:{port}/"
+        signal.signal(signum, pass_on)
+    url = f"http://127.0.0.1:{os.environ['PORT']}/"
     deadline = time.monotonic() + START_SECONDS
-    while supervisord.poll() is None and not stopped_by:
-        if answers(url):
-            print(
-                f"\n  Site    {url}                log in as demo, password demo"
-                f"\n  Admin   {url}admin/"
-                f"\n  Flower  http://127.0.0.1:{flower_port}/                demo, demo"
-                f"\n  Logs    {VAR / 'log'}"
-                "\n\nCtrl-C stops everything.",
-                flush=True,
-            )
-            break
+    while not answers(url) and not stopping and supervisord.poll() is None:
         if time.monotonic() > deadline:
             supervisord.terminate()
             supervisord.wait()
             stop(f"no answer from {url} in {START_SECONDS} s. See {VAR / 'log' / 'web.log'}")
         time.sleep(0.1)
+    if supervisord.poll() is None and not stopping:
+        login = DEMO_LOGIN if demo else ""
+        print(READY.format(url=url, log=VAR / "log", login=login, **os.environ), flush=True)
     supervisord.wait()
-    if not stopped_by:
+    if not stopping:
         stop(f"a program failed for good. See {VAR / 'log' / 'supervisord.log'}")
     print("Stopped.", flush=True)
-    return 0
 
 
 def answers(url):
@@ -185,4 +203,7 @@ def answers(url):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.db import connection
 
 from . import services
@@ -137,14 +136,12 @@ def web(start_once):
 @pytest.fixture
 def staff(transactional_db, django_user_model):
     """A staff account: `editor`, with password `correct horse`."""
-    return django_user_model.objects.create_user(
-        "editor", password="correct horse", is_staff=True
-    )
+    return django_user_model.objects.create_user("editor", password="correct horse", is_staff=True)
 
 
 @pytest.fixture
 def copy_of_the_site(folder):
-    """A copy of the project without what it wrote, so that a test may change files or run it all."""
+    """A copy of the project, without what it has written, for tests that change files."""
     copy = folder / "site"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
     (copy / "var" / "log").mkdir(parents=True)

@@ -40,9 +40,7 @@ def wait_for(condition, what, seconds=30):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(
-                f"Waited {seconds} s for {what() if callable(what) else what}"
-            )
+            raise AssertionError(f"Waited {seconds} s for {what() if callable(what) else what}")
         time.sleep(0.05)
     return value
 

@@ -8,7 +8,7 @@ from celery import shared_task
 
 @shared_task
 def add(x, y, seconds=3):
-    """Return ``x + y``, slowly.
+    """Add two numbers, slowly.
 
     Safe to run twice: it changes nothing. Queue `celery`, the default time limits.
 
@@ -26,7 +26,7 @@ def add(x, y, seconds=3):
 
 @shared_task
 def fail_sometimes(value, chance=0.5):
-    """Return a sentence about ``value``, or fail.
+    """Process something, or fail.
 
     Safe to run twice: it changes nothing. Queue `celery`, the default time limits.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 
 from celery import Task
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.forms import Form
@@ -58,7 +59,7 @@ def dashboard(request, failed_form=None):
         if failed_form and failed_form.prefix == lesson.name:
             form = failed_form
         cards.append((lesson, form))
-    page = Paginator(Run.objects.all(), 20).get_page(request.GET.get("page"))
+    page = Paginator(Run.objects.select_related("started_by"), 20).get_page(request.GET.get("page"))
     runs = [(run, progress_of(run)) for run in page]
     context = {"cards": cards, "page": page, "runs": runs}
     return render(request, "posts/tasks/dashboard.html", context)
@@ -116,16 +117,15 @@ def export(request):
             return redirect("posts:export")
         return redirect("posts:export_status", task_id=run.task_id)
     exports = Export.objects.filter(owner=request.user)[:10]
-    return render(request, "posts/tasks/export.html", {"exports": exports})
+    context = {"exports": exports, "seconds": settings.EXPORT_SECONDS}
+    return render(request, "posts/tasks/export.html", context)
 
 
 @staff_required
 @never_cache
 def export_status(request, task_id):
     """Show how far an export is: a page, or for htmx the part of it that moves."""
-    run = get_object_or_404(
-        Run, task_id=task_id, task=export_blog.name, started_by=request.user
-    )
+    run = get_object_or_404(Run, task_id=task_id, task=export_blog.name, started_by=request.user)
     template = "posts/tasks/_export.html" if request.htmx else "posts/tasks/export_status.html"
     return render(request, template, {"run": run, "progress": progress_of(run)})
 
