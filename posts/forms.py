@@ -90,14 +90,29 @@ class PostForm(forms.ModelForm):
 
 
 class ScheduleForm(forms.Form):
+    """When to publish. Sent together with the post's form, in which a blank date is fine."""
+
+    use_required_attribute = False
     publish_at = forms.DateTimeField(
         label="Publish at",
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        widget=forms.DateTimeInput(
+            attrs={"type": "datetime-local", "form": "post-form"}, format="%Y-%m-%dT%H:%M"
+        ),
+        error_messages={"required": "Choose a date and a time."},
     )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["publish_at"].help_text = f"Time zone: {settings.TIME_ZONE}."
+
+    def clean(self):
+        if self.has_error("publish_at", "invalid"):
+            typed = self.data["publish_at"]
+            self.errors["publish_at"].data[:] = [
+                forms.ValidationError(
+                    f"“{typed}” is not a date and a time. Write it like 2030-01-31 09:00."
+                )
+            ]
 
     def clean_publish_at(self):
         when = self.cleaned_data["publish_at"]

@@ -32,12 +32,13 @@ def ago(moment, now=None):
     size = abs(seconds)
     name, unit = next((pair for pair in UNITS if size >= 2 * pair[1]), UNITS[-1])
     length = f"{int(size // unit)} {name}"
+    words = f"{length} ago" if seconds >= 0 else f"in {length}"
     local = timezone.localtime(moment)
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         local.isoformat(timespec="seconds"),
         date_format(local, "j F Y, H:i:s T"),
-        f"{length} ago" if seconds >= 0 else f"in {length}",
+        words if size >= 1 else "now",
     )
 
 

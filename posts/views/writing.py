@@ -143,7 +143,7 @@ def edit_page(request, form, schedule=None, template="posts/edit.html", context=
         **(analysis_context(stored) if stored else {}),
         **(context or {}),
     }
-    return render(request, template, context, status=422 if failed else 200)
+    return render(request, template, context)
 
 
 def analysis_context(post):
