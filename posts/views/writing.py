@@ -6,7 +6,6 @@ from django.contrib import messages
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
 
 from ..access import staff_required
 from ..forms import PostForm, ScheduleForm
@@ -52,19 +51,20 @@ def edit(request, pk):
 
 
 @staff_required
-@require_POST
 def act(request, pk, action):
     """Publish, schedule or unpublish a post.
 
     From the edit page comes the whole form, which is saved with the action; from the desk comes
-    the click alone.
+    the click alone. A GET, as after a login in between, changes nothing and shows the edit page.
 
     Args:
-        request (HttpRequest): a POST.
+        request (HttpRequest): a POST with the edit page's form, or without fields.
         pk (int): the post.
         action (str): «publish», «schedule» or «unpublish».
     """
     post = get_object_or_404(Post, pk=pk)
+    if request.method != "POST":
+        return redirect("posts:edit", post.pk)
     from_edit_page = "body" in request.POST
     form = PostForm(request.POST, request.FILES, instance=post) if from_edit_page else None
     schedule = ScheduleForm(request.POST) if action == "schedule" else None
@@ -86,7 +86,6 @@ def act(request, pk, action):
 
 
 @staff_required
-@require_POST
 def preview(request, pk=None):
     """Show the typed post as readers would see it; nothing is saved.
 
@@ -94,6 +93,8 @@ def preview(request, pk=None):
     the form with everything that was typed.
     """
     stored = get_object_or_404(Post, pk=pk) if pk else Post(author=request.user)
+    if request.method != "POST":
+        return redirect("posts:edit", pk) if pk else redirect("posts:new")
     typed = request.POST
     post = Post(
         title=typed.get("title", "").strip() or "Untitled",

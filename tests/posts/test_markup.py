@@ -71,8 +71,8 @@ def test_code_is_highlighted_by_classes_which_the_stylesheet_knows():
 
 
 def test_code_is_not_guessed_and_keeps_its_characters():
-    html = to_html("```\na < b && c\n```")
-    assert "a &lt; b &amp;&amp; c" in html
+    html = to_html("```\n#!/usr/bin/python\nimport os; a < b && c\n```")
+    assert "import os; a &lt; b &amp;&amp; c" in html
 
 
 def test_tables_scroll_and_align_without_inline_styles():

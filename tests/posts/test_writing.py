@@ -56,9 +56,11 @@ def test_actions_are_for_staff(reader, make_post, action):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_actions_are_posts(writer, make_post, action):
+def test_only_a_post_acts_and_a_get_shows_the_edit_page(writer, make_post, action):
     post = make_post(status="draft")
-    assert writer.get(f"/write/{post.pk}/{action}/").status_code == 405
+    assert writer.get(f"/write/{post.pk}/{action}/").url == f"/write/{post.pk}/"
+    assert Post.objects.get().status == "draft"
+    assert writer.get("/write/preview/").url == "/write/new/"
 
 
 def test_a_lost_session_moves_the_whole_page_and_not_a_corner_of_it(client, make_post):
