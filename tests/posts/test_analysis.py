@@ -3,7 +3,8 @@ from unittest.mock import patch
 
 import pytest
 from django.core import serializers
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from posts.analysis import analyse, shorten
@@ -88,6 +89,18 @@ def test_the_task_follows_the_text(make_post):
     post.save()
     analyse_post(post.pk)
     assert Analysis.objects.get().words == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_post_is_locked_from_reading_to_storing(make_post):
+    """Else of two tasks the one that read the older text may store last."""
+    pk = make_post_without_broker(make_post).pk
+    with CaptureQueriesContext(connection) as queries:
+        analyse_post(pk)
+    statements = [query["sql"] for query in queries]
+    assert statements[0].startswith("BEGIN")  # IMMEDIATE on SQLite: nobody else writes
+    assert statements[-1] == "COMMIT"
+    assert ("FOR UPDATE" in statements[1]) == connection.features.has_select_for_update
 
 
 @pytest.mark.django_db
