@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.contrib import messages
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -114,11 +115,18 @@ def preview(request, pk=None):
 @staff_required
 @never_cache
 def analysis(request, pk):
-    """The panel with what a task found out about a post. It asks again until it is up to date."""
+    """The panel with what a task found out about a post. It asks again until it is up to date.
+
+    It says which state it shows, and is left alone (204) while there is no other: a screen reader
+    then reads each state once, and not once a second.
+    """
     post = get_object_or_404(Post.objects.select_related("analysis"), pk=pk)
     if not request.htmx:
         return redirect("posts:edit", post.pk)
-    return render(request, "posts/_analysis.html", analysis_context(post))
+    context = analysis_context(post)
+    if request.GET.get("shows") == context["wait"]:
+        return HttpResponse(status=204)
+    return render(request, "posts/_analysis.html", context)
 
 
 def edit_page(request, form, schedule=None, template="posts/edit.html", context=None):
@@ -148,10 +156,8 @@ def edit_page(request, form, schedule=None, template="posts/edit.html", context=
 
 
 def analysis_context(post):
-    waited = timezone.now() - post.updated_at
-    return {
-        "stored": post,
-        "analysis": getattr(post, "analysis", None),
-        "waiting": post.current_analysis is None,
-        "impatient": waited > IMPATIENT_AFTER,
-    }
+    """Return what the panel shows; ``wait`` is «» when it is up to date, else «short» or «long»."""
+    wait = ""
+    if post.current_analysis is None:
+        wait = "long" if timezone.now() - post.updated_at > IMPATIENT_AFTER else "short"
+    return {"stored": post, "analysis": getattr(post, "analysis", None), "wait": wait}

@@ -117,7 +117,8 @@ def test_a_title_without_latin_letters_has_an_address_too(writer, title, slug):
 def test_a_long_title_makes_a_long_address_that_still_fits(writer):
     for _ in range(2):
         writer.post("/write/new/", {**TYPED, "title": "x" * 200})
-    assert {len(slug) for slug in Post.objects.values_list("slug", flat=True)} == {200}
+    slugs = sorted(Post.objects.values_list("slug", flat=True))
+    assert slugs == ["x" * 198 + "-2", "x" * 200]
 
 
 def test_an_address_that_is_taken_is_named(writer, make_post):
@@ -282,6 +283,13 @@ def test_a_date_that_will_not_do_is_named(writer, make_post, publish_at, message
     assert Post.objects.get().status == "draft"
 
 
+def test_the_date_is_sent_with_the_post_s_form_and_may_be_blank_when_saving(writer, make_post):
+    page = text_of(writer.get(f"/write/{make_post(status='draft').pk}/"))
+    control = re.search(r'<input [^>]*name="publish_at"[^>]*>', page)[0]
+    assert 'form="post-form"' in control
+    assert "required" not in control
+
+
 def test_unpublishing_hides_the_post(writer, make_post):
     post = make_post()
     writer.post(f"/write/{post.pk}/unpublish/")
@@ -366,10 +374,11 @@ def test_the_panel_polls_until_the_task_has_run(writer, make_post):
     post = make_post(body="Three [short](https://example.com/x) words.")
     url = f"/write/{post.pk}/analysis/"
     waiting = text_of(writer.get(url, **HTMX))
-    assert f'hx-get="{url}" hx-trigger="every 1s"' in waiting
+    assert f'hx-get="{url}?shows=short" hx-trigger="every 1s"' in waiting
     assert "Waiting for the task" in waiting
+    assert writer.get(f"{url}?shows=short", **HTMX).status_code == 204  # nothing to swap
     analyse_post(post.pk)
-    done = text_of(writer.get(url, **HTMX))
+    done = text_of(writer.get(f"{url}?shows=short", **HTMX))
     assert "hx-get" not in done
     assert "<dd>3</dd>" in done
     assert "Three short words." in done
@@ -382,7 +391,7 @@ def test_the_panel_polls_again_after_an_edit(writer, make_post):
     analyse_post(post.pk)
     post.save()
     page = text_of(writer.get(f"/write/{post.pk}/"))
-    assert f'hx-get="/write/{post.pk}/analysis/"' in page
+    assert f'hx-get="/write/{post.pk}/analysis/?shows=short"' in page
     assert '<dl class="old">' in page
     assert "<dd>2</dd>" in page
 
@@ -390,9 +399,11 @@ def test_the_panel_polls_again_after_an_edit(writer, make_post):
 def test_the_panel_says_when_no_worker_seems_to_run(writer, make_post):
     post = make_post()
     Post.objects.update(updated_at=timezone.now() - timedelta(minutes=1))
-    page = text_of(writer.get(f"/write/{post.pk}/analysis/", **HTMX))
+    url = f"/write/{post.pk}/analysis/"
+    page = text_of(writer.get(f"{url}?shows=short", **HTMX))
     assert "Is a worker running?" in page
-    assert 'hx-trigger="every 5s"' in page
+    assert f'hx-get="{url}?shows=long" hx-trigger="every 5s"' in page
+    assert writer.get(f"{url}?shows=long", **HTMX).status_code == 204
 
 
 def test_the_panel_s_address_in_a_browser_leads_to_the_page(writer, make_post):
