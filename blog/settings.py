@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
-from kombu import Queue
+from kombu import Exchange, Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -179,7 +179,9 @@ CELERY_RESULT_BACKEND_MAX_RETRIES = 10
 # Two queues, each with a worker of its own: «celery» for short work and everything unrouted,
 # «slow» for what takes seconds. Named here, `celery -A blog worker` serves both, and a misspelt
 # queue (with create_missing_queues off, default on) is an error instead of a queue nobody serves.
-CELERY_TASK_QUEUES = [Queue("celery"), Queue("slow")]
+# Exchange and routing key are the queue's name, as Celery itself would create it: left out, both
+# queues would be bound to the same key, and a message sent to that key would go to both.
+CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("celery", "slow")]
 CELERY_TASK_CREATE_MISSING_QUEUES = False
 CELERY_TASK_ROUTES = {"posts.tasks.export.*": {"queue": "slow"}}
 
@@ -198,7 +200,18 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Default 3,600 s: how long a message that a killed worker held stays invisible. Must exceed
     # the longest time limit, countdown and retry delay, or such a task runs twice.
     "visibility_timeout": 10 * 60,
+    # Default none: with a Redis that hangs, `delay()` blocks for as long as it hangs. Seconds. A
+    # call that gave up may still have been delivered, so send it again under the same task id.
+    "socket_timeout": 2,
+    "socket_connect_timeout": 2,
 }
+
+# Default 3: with a Redis that hangs, each try costs twice the timeout above. One is enough to
+# replace a connection that broke while nothing was sent.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
+
+# Default celery.worker.consumer:Consumer, with which a worker can exit when Redis restarts.
+CELERY_WORKER_CONSUMER = "blog.consumer:Consumer"
 
 # Default: a warning, and True. A worker that starts before its broker waits for it.
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

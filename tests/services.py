@@ -5,6 +5,7 @@ Nothing here needs Django.
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -20,10 +21,16 @@ BIN = Path(sys.executable).parent
 
 
 def free_port():
-    """Return a TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port that nobody listens on.
+
+    Below the range from which the kernel gives ports to clients: one of those could take the port
+    while a test has its server stopped.
+    """
+    while True:
+        port = random.randint(20000, 32000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def wait_for(condition, what, seconds=30):
