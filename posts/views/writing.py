@@ -18,7 +18,7 @@ IMPATIENT_AFTER = timedelta(seconds=20)  # Then the panel says that no worker se
 @staff_required
 def desk(request):
     """Show all posts by status: drafts last touched first, then what comes, then what is out."""
-    posts = Post.objects.select_related("author", "analysis").defer("body")
+    posts = Post.objects.select_related("analysis").defer("body")
     groups = [
         ("Drafts", posts.filter(status=Post.Status.DRAFT).order_by("-updated_at")),
         ("Scheduled", posts.filter(status=Post.Status.SCHEDULED).order_by("published_at")),
@@ -138,10 +138,8 @@ def edit_page(request, form, schedule=None, template="posts/edit.html", context=
     pk = form.instance.pk
     stored = Post.objects.select_related("analysis").get(pk=pk) if pk else None
     if stored and schedule is None:
-        is_scheduled = stored.status == Post.Status.SCHEDULED
-        schedule = ScheduleForm(
-            initial={"publish_at": stored.published_at} if is_scheduled else None
-        )
+        date = stored.published_at if stored.status == Post.Status.SCHEDULED else None
+        schedule = ScheduleForm(initial={"publish_at": request.POST.get("publish_at", date)})
     failed = any(f is not None and f.is_bound and f.errors for f in (form, schedule))
     context = {
         "form": form,

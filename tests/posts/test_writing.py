@@ -335,12 +335,14 @@ def test_the_preview_for_htmx_is_the_article_alone(writer):
 def test_the_preview_without_javascript_keeps_all_that_was_typed(writer, make_post):
     post = make_post(status="draft")
     typed = {**TYPED, "slug": "typed-slug", "cover_alt": "typed alt"}
+    typed["publish_at"] = "2199-01-01T09:00"
     page = text_of(writer.post(f"/write/{post.pk}/preview/", {**typed, "cover": picture()}))
     assert "<em>text</em>" in page
     assert 'value="A title"' in page
     assert "Some *text*.</textarea>" in page
     assert 'value="typed-slug"' in page
     assert 'value="typed alt"' in page
+    assert 'value="2199-01-01T09:00"' in page
     assert f'action="/write/{post.pk}/"' in page
     assert "Please choose the cover again" in page
     assert Post.objects.get().title == "Hello"
