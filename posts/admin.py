@@ -27,7 +27,6 @@ class PostAdmin(admin.ModelAdmin):
     ]  # fmt: skip
     list_display = ["title", "status", "author", "published_at", "updated_at"]
     list_filter = ["status", "author"]
-    list_select_related = ["author"]
     search_fields = ["title", "body"]
     date_hierarchy = "published_at"
     prepopulated_fields = {"slug": ["title"]}
@@ -41,7 +40,6 @@ class PostAdmin(admin.ModelAdmin):
 class RunAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["task_id", "task", "started_by", "created_at"]
     list_filter = ["task"]
-    list_select_related = ["started_by"]
     search_fields = ["task", "task_id"]
     date_hierarchy = "created_at"
 
@@ -51,5 +49,4 @@ class ExportAdmin(ReadOnly, admin.ModelAdmin):
     # Not the file: its storage has no URL, since a view hands it to its owner alone.
     fields = ["task_id", "owner", "created_at"]
     list_display = ["task_id", "owner", "created_at"]
-    list_select_related = ["owner"]
     date_hierarchy = "created_at"

@@ -1,6 +1,5 @@
 import re
 from datetime import UTC, datetime, timedelta
-from html import unescape
 
 import pytest
 from django.urls import reverse
@@ -8,9 +7,7 @@ from django.urls import reverse
 from posts.tasks.analysis import analyse_post
 from posts.templatetags.posts_tags import ago
 
-
-def text_of(response):
-    return unescape(response.content.decode())
+from .helpers import text_of
 
 
 def titles(response):
