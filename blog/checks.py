@@ -89,7 +89,7 @@ def check_cache_alias(**kwargs):
         yield Warning(
             f"Results go to CACHES[{alias!r}], which is each process's own memory: "
             "the web process never sees what a worker stored.",
-            hint="Set CACHE_URL to a shared cache such as rediscache://localhost:6379/2.",
+            hint="Set CACHE_URL to a shared cache such as redis://localhost:6379/2.",
             id="blog.W001",
         )
 

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.db import connection
 
 from . import services
@@ -28,6 +29,7 @@ def need(make):
 def folder():
     """A folder with a short name: sockets in pytest's own tmp_path have too long ones."""
     path = Path(tempfile.mkdtemp(prefix="blog-"))
+    path.chmod(0o711)  # PostgreSQL, which does not run as root, has its folder in it
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
@@ -136,7 +138,8 @@ def web(start_once):
 @pytest.fixture
 def staff(transactional_db, django_user_model):
     """A staff account: `editor`, with password `correct horse`."""
-    return django_user_model.objects.create_user("editor", password="correct horse", is_staff=True)
+    password = make_password("correct horse", hasher="pbkdf2_sha256")
+    return django_user_model.objects.create(username="editor", password=password, is_staff=True)
 
 
 @pytest.fixture

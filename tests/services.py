@@ -12,7 +12,11 @@ import socket
 import subprocess
 import sys
 import time
+from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import psutil
 
@@ -223,3 +227,34 @@ class Postgres:
     def stop(self, signum=signal.SIGINT):
         """SIGINT is PostgreSQL's fast shutdown: open connections are cut."""
         self.process.stop(signum)
+
+
+class Visitor:
+    """Somebody at a browser without scripts: keeps cookies, fills in the forms' CSRF token."""
+
+    def __init__(self, url):
+        self.url = url
+        self.cookies = CookieJar()
+        self.opener = build_opener(HTTPCookieProcessor(self.cookies))
+
+    def get(self, path):
+        """Open a page, following redirects. The answer has ``status``, ``url`` and ``text``."""
+        return self._open(Request(self.url + path))
+
+    def post(self, path, **fields):
+        """Send a form, following redirects."""
+        token = next((c.value for c in self.cookies if c.name == "csrftoken"), "")
+        data = urlencode({"csrfmiddlewaretoken": token, **fields}).encode()
+        return self._open(Request(self.url + path, data))
+
+    def sign_in(self, name, password):
+        self.get("/accounts/login/")
+        return self.post("/accounts/login/", username=name, password=password)
+
+    def _open(self, request):
+        try:
+            response = self.opener.open(request, timeout=30)
+        except HTTPError as error:
+            response = error
+        response.text = response.read().decode(errors="replace")
+        return response

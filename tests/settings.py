@@ -35,4 +35,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file: the workers that tests start open it too.
     DATABASES["default"]["TEST"] = {"NAME": str(STATE / "test.sqlite3")}
 
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.MD5PasswordHasher",  # fast
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # what the site knows
+]

@@ -3,6 +3,7 @@
 import time
 
 from celery import shared_task
+from django.db import connection
 
 
 def write(path, word, number):
@@ -26,3 +27,17 @@ def early(path, number, seconds):
 def late(path, number, seconds):
     """Leave a line at start and end. Acknowledged after it has run."""
     work(path, number, seconds)
+
+
+@shared_task
+def total(numbers):
+    """The body of a chord."""
+    return sum(numbers)
+
+
+@shared_task
+def backend_pid():
+    """Return the process id of the PostgreSQL backend that serves this task."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0]

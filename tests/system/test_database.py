@@ -1,0 +1,67 @@
+"""Workers and their database: connections live by the rules of requests; SQLite never locks."""
+
+import pytest
+from celery import chord
+from django.db import connection
+from django_celery_results.models import TaskResult
+
+from blog.celery import square
+from tests.services import wait_for
+from tests.tasks import backend_pid, total
+
+THIRTY = range(30)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite alone locks the whole database")
+def test_ten_chords_of_thirty_on_sqlite(start):
+    """The SQLite options in settings.DATABASES: without them most of these fail."""
+    worker = start.worker("--include", "tests.tasks", "-c", "4")
+    results = [chord(square.s(n) for n in THIRTY)(total.s()) for _ in range(10)]
+    assert [result.get(timeout=60) for result in results] == [sum(n * n for n in THIRTY)] * 10
+    assert "database is locked" not in worker.output
+    assert not TaskResult.objects.exclude(status="SUCCESS").exists()
+
+
+@pytest.fixture
+def on_postgres(start, own_postgres):
+    """A worker of one process whose database is this test's own PostgreSQL, migrated."""
+    env = {"DATABASE_URL": own_postgres.url}
+    migrate = start("python", "manage.py", "migrate", env=env)
+    assert migrate.wait(60) == 0, migrate.output
+    return start.worker("--include", "tests.tasks", "-c", "1", env=env)
+
+
+def run_there(postgres):
+    """Run `backend_pid` and return the process id of the database connection it ran on.
+
+    The result is read from PostgreSQL directly: this process has another database.
+    """
+    import psycopg
+
+    task_id = backend_pid.delay().id
+
+    def row():
+        with psycopg.connect(host="127.0.0.1", port=postgres.port, user="blog") as database:
+            return database.execute(
+                "SELECT status, result FROM django_celery_results_taskresult "
+                "WHERE task_id = %s AND date_done IS NOT NULL AND status IN ('SUCCESS', 'FAILURE')",
+                [task_id],
+            ).fetchone()
+
+    status, result = wait_for(row, f"the result of {task_id}")
+    assert status == "SUCCESS", result
+    return result
+
+
+def test_a_connection_is_kept_between_tasks(on_postgres, own_postgres):
+    """CELERY_DB_REUSE_MAX: by default each task opens two."""
+    assert run_there(own_postgres) == run_there(own_postgres)
+
+
+def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
+    """A PostgreSQL that restarts between two tasks fails neither (CONN_HEALTH_CHECKS)."""
+    before = run_there(own_postgres)
+    own_postgres.stop()
+    own_postgres.start()
+    assert run_there(own_postgres) != before
+    assert "OperationalError" not in on_postgres.output
