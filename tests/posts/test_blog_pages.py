@@ -188,6 +188,7 @@ def test_no_page_has_inline_scripts_or_styles(writer, make_post, url):
     assert "<style" not in page
     assert re.findall(r"<[^>]*\s(?:style|on\w+)=", page) == []
     assert '"includeIndicatorStyles": false' in page
+    assert re.search(r"""hx-headers='{"X-CSRFToken": "\w{64}"}'""", page)
 
 
 @pytest.mark.parametrize("url", ["/", "/archive/", "/accounts/login/"])
