@@ -86,13 +86,14 @@ class Process:
     Args:
         command (list[str]): program and arguments.
         log (Path): where stdout and stderr go, appended.
-        env (dict): variables added to those of this process.
+        env (dict): variables added to those of this process; None takes one away.
         cwd (Path): working directory.
     """
 
     def __init__(self, command, log, env=None, cwd=ROOT):
         self.command, self.log = [str(part) for part in command], Path(log)
         environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "blog.settings", **(env or {})}
+        environment = {name: value for name, value in environment.items() if value is not None}
         environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
         with open(self.log, "a") as output:
             self.popen = subprocess.Popen(

@@ -14,6 +14,7 @@ from .services import free_port
 
 STATE = Path(tempfile.mkdtemp(prefix="blog-tests-"))
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+(STATE / "static").mkdir()  # WhiteNoise warns where it is missing
 REDIS_PORT = free_port()
 
 for name in ("CELERY_RESULT_BACKEND", "CELERY_CACHE_BACKEND", "CACHE_URL", "SECRET_KEY", "HTTPS"):

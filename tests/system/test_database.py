@@ -22,6 +22,23 @@ def test_ten_chords_of_thirty_on_sqlite(start):
     assert not TaskResult.objects.exclude(status="SUCCESS").exists()
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a matter of SQLite's journal")
+def test_a_reader_does_not_block_a_writer(transactional_db):
+    """journal_mode=WAL: with SQLite's default journal this write waits, and fails."""
+    reader = connection.copy()
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute("BEGIN DEFERRED")
+            cursor.execute("SELECT count(*) FROM django_celery_results_taskresult")
+            with connection.cursor() as writer:
+                writer.execute("PRAGMA busy_timeout = 100")
+            TaskResult.objects.create(task_id="written meanwhile")
+            cursor.execute("ROLLBACK")
+    finally:
+        reader.close()
+    assert TaskResult.objects.filter(task_id="written meanwhile").exists()
+
+
 @pytest.fixture
 def on_postgres(start, own_postgres):
     """A worker of one process whose database is this test's own PostgreSQL, migrated."""
@@ -41,7 +58,7 @@ def run_there(postgres):
     task_id = backend_pid.delay().id
 
     def row():
-        with psycopg.connect(host="127.0.0.1", port=postgres.port, user="blog") as database:
+        with psycopg.connect(postgres.url) as database:
             return database.execute(
                 "SELECT status, result FROM django_celery_results_taskresult "
                 "WHERE task_id = %s AND date_done IS NOT NULL AND status IN ('SUCCESS', 'FAILURE')",
