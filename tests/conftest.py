@@ -143,6 +143,21 @@ def staff(transactional_db, django_user_model):
 
 
 @pytest.fixture
+def make_posts(staff):
+    """Make a number of posts without sending tasks: ``make_posts(3)``."""
+    from posts.models import Post
+
+    def make(number):
+        posts = [
+            Post(title=f"Post {n}", slug=f"post-{n}", body="Text", author=staff)
+            for n in range(number)
+        ]
+        return Post.objects.bulk_create(posts)
+
+    return make
+
+
+@pytest.fixture
 def copy_of_the_site(folder):
     """A copy of the project, without what it has written, for tests that change files."""
     copy = folder / "site"

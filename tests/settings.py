@@ -26,7 +26,7 @@ os.environ |= {
     # Another database than SQLite for the whole suite: TEST_DATABASE_URL=postgres://…
     "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", f"sqlite:///{STATE / 'db.sqlite3'}"),
     "CELERY_BROKER_URL": f"redis://127.0.0.1:{REDIS_PORT}/0",
-    "EXPORT_SECONDS": "1",
+    "EXPORT_SECONDS": "3",
 }
 
 from blog.settings import *  # noqa: E402, F403

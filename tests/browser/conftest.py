@@ -1,0 +1,62 @@
+"""A real browser: the system's Chromium, driven by Playwright."""
+
+import os
+
+import pytest
+
+from tests.conftest import need
+from tests.services import find_program
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",  # CI runs as root, where Chromium's sandbox cannot work
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+def find_chromium():
+    try:
+        return find_program("chromium", "apt-get install chromium")
+    except LookupError:
+        return find_program("google-chrome", "apt-get install chromium")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    executable = need(find_chromium)
+    from playwright.sync_api import sync_playwright
+
+    # Playwright keeps an event loop in this thread, and Django would refuse to query in it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def page(browser, web):
+    """A fresh browser window on the site. Errors of scripts fail the test."""
+    context = browser.new_context(base_url=web.url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors
+
+
+@pytest.fixture
+def sign_in(page, staff):
+    """Sign in as `editor` through the form."""
+
+    def through_the_form():
+        page.goto("/accounts/login/")
+        page.get_by_label("Username").fill("editor")
+        page.get_by_label("Password").fill("correct horse")
+        page.get_by_role("button", name="Sign in").click()
+
+    return through_the_form
