@@ -19,9 +19,17 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import psutil
+import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+NOT_COPIED = (".git", ".venv", ".env", "var", "__pycache__", ".pytest_cache", ".ruff_cache")
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",  # CI runs as root, where Chromium's sandbox cannot work
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 
 def free_port():
@@ -71,6 +79,24 @@ def find_program(name, install, places=()):
     if not path:
         raise LookupError(f"{name} is not installed: {install}")
     return path
+
+
+def find_chromium():
+    """Return the path of the system's Chromium or Chrome. Raises LookupError like the above."""
+    try:
+        return find_program("google-chrome", "")
+    except LookupError:
+        return find_program("chromium", "apt-get install chromium")
+
+
+def copy_site(destination):
+    """Copy the project without what it has written.
+
+    Args:
+        destination (Path): a folder that does not exist yet.
+    """
+    shutil.copytree(ROOT, destination, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    (destination / "var" / "log").mkdir(parents=True)
 
 
 def port_answers(port):
@@ -164,16 +190,17 @@ class Redis:
 
     def __init__(self, folder, port=None):
         self.folder, self.port = Path(folder), port or free_port()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.program = find_program("redis-server", "apt-get install redis-server", [BIN])
         self.process = None
 
-    @property
-    def url(self):
-        return f"redis://127.0.0.1:{self.port}"
+    def url(self, db=0):
+        """The address of one of its databases."""
+        return f"redis://127.0.0.1:{self.port}/{db}"
 
     def start(self):
-        command = [self.program, "--bind", "127.0.0.1", "--port", self.port, "--dir", self.folder]
+        """Start it, with the data of the last time. Raises LookupError: it is not installed."""
+        program = find_program("redis-server", "apt-get install redis-server", [BIN])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [program, "--bind", "127.0.0.1", "--port", self.port, "--dir", self.folder]
         command += ["--appendonly", "yes", "--save", "", "--databases", "16"]
         self.process = Process(command, self.folder / "redis.log")
         wait_for(lambda: port_answers(self.port), f"Redis on port {self.port}")
@@ -186,9 +213,33 @@ class Redis:
         self.stop(signal.SIGKILL)
 
     def client(self, db=0):
-        import redis
+        return redis.Redis.from_url(self.url(db))
 
-        return redis.Redis(port=self.port, db=db)
+
+class SharedRedis:
+    """A Redis that runs already, such as a service container: three databases of it.
+
+    Args:
+        url (str): its address, without a database.
+        first (int): the number of the first database.
+    """
+
+    def __init__(self, url, first):
+        self.address, self.first = url, first
+
+    def url(self, db=0):
+        return f"{self.address}/{self.first + db}"
+
+    def client(self, db=0):
+        return redis.Redis.from_url(self.url(db))
+
+    def start(self):
+        self.client().ping()
+        return self
+
+    def stop(self):
+        for db in range(3):
+            self.client(db).flushdb()
 
 
 class Postgres:

@@ -10,12 +10,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .services import free_port
+from .services import Redis, SharedRedis
 
 STATE = Path(tempfile.mkdtemp(prefix="blog-tests-"))
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 (STATE / "static").mkdir()  # WhiteNoise warns where it is missing
-REDIS_PORT = free_port()
+
+# The broker: a server that the tests start, or with TEST_REDIS_URL=redis://… one that runs already,
+# of which each test process takes three databases.
+if url := os.environ.get("TEST_REDIS_URL"):
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    BROKER = SharedRedis(url, 3 * number)
+else:
+    BROKER = Redis(STATE / "redis")
 
 for name in ("CELERY_RESULT_BACKEND", "CELERY_CACHE_BACKEND", "CACHE_URL", "SECRET_KEY", "HTTPS"):
     os.environ.pop(name, None)
@@ -25,7 +32,7 @@ os.environ |= {
     "DEBUG": "true",
     # Another database than SQLite for the whole suite: TEST_DATABASE_URL=postgres://…
     "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", f"sqlite:///{STATE / 'db.sqlite3'}"),
-    "CELERY_BROKER_URL": f"redis://127.0.0.1:{REDIS_PORT}/0",
+    "CELERY_BROKER_URL": BROKER.url(),
     "EXPORT_SECONDS": "3",
 }
 

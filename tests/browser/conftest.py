@@ -5,21 +5,7 @@ import os
 import pytest
 
 from tests.conftest import need
-from tests.services import find_program
-
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",  # CI runs as root, where Chromium's sandbox cannot work
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-]
-
-
-def find_chromium():
-    try:
-        return find_program("chromium", "apt-get install chromium")
-    except LookupError:
-        return find_program("google-chrome", "apt-get install chromium")
+from tests.services import CHROMIUM_OPTIONS, find_chromium
 
 
 @pytest.fixture(scope="session")

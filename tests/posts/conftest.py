@@ -15,12 +15,6 @@ def media(settings, tmp_path):
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def static_root(settings):
-    """WhiteNoise warns of a folder that `collectstatic` has not made yet; warnings are errors."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-
-
 @pytest.fixture
 def author(django_user_model, db):
     return django_user_model.objects.create_user("ada", first_name="Ada", is_staff=True)

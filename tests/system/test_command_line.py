@@ -116,7 +116,7 @@ def test_a_worker_waits_for_its_broker(start, folder):
         env={"CELERY_BROKER_URL": f"redis://127.0.0.1:{port}/0"},
     )  # fmt: skip
     worker.wait_for_output("Cannot connect to redis://")
-    redis = need(lambda: Redis(folder / "redis", port)).start()
+    redis = need(Redis(folder / "redis", port).start)
     try:
         worker.wait_for_output(" ready.")
         worker.stop()

@@ -12,7 +12,7 @@ from tests.tasks import backend_pid, total
 THIRTY = range(30)
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite alone locks the whole database")
+@pytest.mark.sqlite
 def test_ten_chords_of_thirty_on_sqlite(start):
     """The SQLite options in settings.DATABASES: without them most of these fail."""
     worker = start.worker("--include", "tests.tasks", "-c", "4")
@@ -22,7 +22,7 @@ def test_ten_chords_of_thirty_on_sqlite(start):
     assert not TaskResult.objects.exclude(status="SUCCESS").exists()
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="a matter of SQLite's journal")
+@pytest.mark.sqlite
 def test_a_reader_does_not_block_a_writer(transactional_db):
     """journal_mode=WAL: with SQLite's default journal this write waits, and fails."""
     reader = connection.copy()

@@ -50,7 +50,7 @@ def send(own_redis, journal):
     """Send a task to this test's own Redis: ``send(early, number, seconds)``."""
 
     def send_task(task, number, seconds):
-        with Connection(own_redis.url, transport_options={"socket_timeout": 2}) as connection:
+        with Connection(own_redis.url(), transport_options={"socket_timeout": 2}) as connection:
             arguments = [str(journal.path), number, seconds]
             task.apply_async(arguments, connection=connection, retry_policy=RETRY)
 
@@ -58,7 +58,7 @@ def send(own_redis, journal):
 
 
 def start_worker(start, redis):
-    return start.worker("--include", "tests.tasks", env={"CELERY_BROKER_URL": f"{redis.url}/0"})
+    return start.worker("--include", "tests.tasks", env={"CELERY_BROKER_URL": redis.url()})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_sending_to_a_redis_that_hangs_ends_with_an_error(own_redis, journal, mo
 
     def call():
         options = current_app.conf.broker_transport_options
-        with Connection(own_redis.url, transport_options=options) as connection:
+        with Connection(own_redis.url(), transport_options=options) as connection:
             try:
                 early.apply_async([str(journal.path), 1, 0], connection=connection)
             except OperationalError as error:

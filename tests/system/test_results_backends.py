@@ -20,10 +20,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(scope="module", params=["django-db", "redis", "django-cache"])
 def backend(request, redis_server):
     """A results backend, for this process and for the worker."""
-    name = f"{redis_server.url}/1" if request.param == "redis" else request.param
+    name = redis_server.url(1) if request.param == "redis" else request.param
     cache = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": f"{redis_server.url}/2",
+        "LOCATION": redis_server.url(2),
     }
     app = current_app._get_current_object()
     before = app.conf.result_backend
@@ -43,7 +43,7 @@ def backend(request, redis_server):
 def worker(start_once, backend, redis_server):
     env = {
         "CELERY_RESULT_BACKEND": current_app.conf.result_backend,
-        "CACHE_URL": f"redis://127.0.0.1:{redis_server.port}/2",
+        "CACHE_URL": redis_server.url(2),
     }
     worker = start_once.worker(env=env)
     yield worker

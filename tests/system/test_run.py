@@ -138,7 +138,7 @@ def test_the_second_start_keeps_what_is_there(run_site):
 
 
 def test_a_given_broker_is_used_and_no_redis_started(run_site, own_redis):
-    site = run_site(CELERY_BROKER_URL=f"{own_redis.url}/0").wait()
+    site = run_site(CELERY_BROKER_URL=own_redis.url()).wait()
     names = [" ".join(process.cmdline()) for process in site.process.family()]
     assert not [name for name in names if "redis-server" in name]
     wait_for(lambda: "2 nodes online." in site.run("celery", "-A", "blog", "status"), "workers")
