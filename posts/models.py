@@ -95,6 +95,12 @@ class Analysis(models.Model):
         return f"{self.post}: {self.words} words"
 
 
+class RunQuerySet(models.QuerySet):
+    def recent(self):
+        """Runs whose results are still kept: of an older one nobody could say how it went."""
+        return self.filter(created_at__gt=timezone.now() - settings.CELERY_RESULT_EXPIRES)
+
+
 class Run(models.Model):
     """A task that somebody started from the site. The results backend knows how it went."""
 
@@ -103,6 +109,8 @@ class Run(models.Model):
     arguments = models.JSONField(default=dict)
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]

@@ -20,6 +20,7 @@ from environs import Env, EnvError
 ROOT = Path(__file__).resolve().parent.parent
 VAR = ROOT / "var"
 RUN_ENV = VAR / "run.env"
+FATAL_LOG = VAR / "log" / "fatal.log"
 START_SECONDS = 60
 READY = """
   Site    {url}
@@ -41,6 +42,7 @@ def main():
         (VAR / folder).mkdir(parents=True, exist_ok=True)
     refuse_second_run()
     RUN_ENV.unlink(missing_ok=True)
+    FATAL_LOG.unlink(missing_ok=True)
     variables = {
         # supervisord finds celery, gunicorn and python beside the interpreter that runs this.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -187,7 +189,8 @@ def supervise(demo):
         print(READY.format(url=url, log=VAR / "log", login=login, **os.environ), flush=True)
     supervisord.wait()
     if not stopping:
-        stop(f"a program failed for good. See {VAR / 'log' / 'supervisord.log'}")
+        reason = FATAL_LOG.read_text().strip() if FATAL_LOG.exists() else "supervisord has ended"
+        stop(f"{reason}. See its log in {VAR / 'log'}")
     print("Stopped.", flush=True)
 
 

@@ -59,9 +59,10 @@ def dashboard(request, failed_form=None):
         if failed_form and failed_form.prefix == lesson.name:
             form = failed_form
         cards.append((lesson, form))
-    page = Paginator(Run.objects.select_related("started_by"), 20).get_page(request.GET.get("page"))
-    runs = [(run, progress_of(run)) for run in page]
-    context = {"cards": cards, "page": page, "runs": runs}
+    runs = Run.objects.recent().select_related("started_by")
+    page = Paginator(runs, 20).get_page(request.GET.get("page"))
+    rows = [(run, progress_of(run)) for run in page]
+    context = {"cards": cards, "page": page, "rows": rows}
     return render(request, "posts/tasks/dashboard.html", context)
 
 
@@ -85,7 +86,7 @@ def start(request, name):
 @never_cache
 def run(request, task_id):
     """Show one run: a page of its own, or for htmx the row that replaces the one on the page."""
-    run = get_object_or_404(Run, task_id=task_id)
+    run = get_object_or_404(Run.objects.recent(), task_id=task_id)
     template = "posts/tasks/_run.html" if request.htmx else "posts/tasks/run.html"
     return render(request, template, {"run": run, "progress": progress_of(run)})
 
@@ -125,7 +126,8 @@ def export(request):
 @never_cache
 def export_status(request, task_id):
     """Show how far an export is: a page, or for htmx the part of it that moves."""
-    run = get_object_or_404(Run, task_id=task_id, task=export_blog.name, started_by=request.user)
+    mine = Run.objects.recent().filter(task=export_blog.name, started_by=request.user)
+    run = get_object_or_404(mine, task_id=task_id)
     template = "posts/tasks/_export.html" if request.htmx else "posts/tasks/export_status.html"
     return render(request, template, {"run": run, "progress": progress_of(run)})
 
