@@ -19,7 +19,7 @@ run: .venv/ready .env ## The site on http://127.0.0.1:8000/ with Redis, workers,
 test: .venv/ready ## All tests (ARGS="-k export" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: .venv/ready ## Check style and types of error that ruff knows
+lint: .venv/ready ## Check the code with ruff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
@@ -30,7 +30,7 @@ format: .venv/ready ## Put the code into its standard form
 lock: .venv/ready ## Pin the newest versions that Pipfile allows
 	@$(BIN)/python scripts/lock.py
 
-shell: .venv/ready .env ## A Python shell with the models and tasks loaded
+shell: .venv/ready .env ## Django's shell, with the models loaded
 	@$(BIN)/python manage.py shell
 
 logs: ## Follow the logs of `make run`

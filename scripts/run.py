@@ -82,15 +82,28 @@ def read_variables():
     env.read_env(env.str("ENV_FILE", str(ROOT / ".env")), recurse=False)
     try:
         ports = {"PORT": env.int("PORT", 8000), "FLOWER_PORT": env.int("FLOWER_PORT", 5555)}
+        login = flower_login(env)
     except EnvError as error:
         stop(str(error))
     for name, port in ports.items():
         refuse_used_port(name, port)
     return {
         **{name: str(port) for name, port in ports.items()},
-        "FLOWER_BASIC_AUTH": env.str("FLOWER_BASIC_AUTH", "demo:demo"),
+        "FLOWER_BASIC_AUTH": login,
         **broker(env.str("CELERY_BROKER_URL", "")),
     }
+
+
+def flower_login(env):
+    """Return Flower's «user:password»: the demo login with DEBUG, otherwise it has to be set.
+
+    Args:
+        env (environs.Env): where the variables are read.
+    """
+    login = env.str("FLOWER_BASIC_AUTH", "demo:demo" if env.bool("DEBUG", False) else "")
+    if not login:
+        stop("without DEBUG, set FLOWER_BASIC_AUTH=user:password. Flower can end tasks.")
+    return login
 
 
 def refuse_used_port(name, port):
@@ -144,12 +157,17 @@ def prepare_database():
     print("Preparing the database …", flush=True)
     import django
     from django.conf import settings
-    from django.core.management import call_command
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import BaseCommand, CommandError, call_command
 
-    django.setup()
-    call_command("migrate", verbosity=0)
-    if settings.DEBUG:
-        call_command("load_demo")
+    try:
+        django.setup()
+        BaseCommand().check()
+        call_command("migrate", verbosity=0)
+        if settings.DEBUG:
+            call_command("load_demo")
+    except (ImproperlyConfigured, EnvError, CommandError) as error:
+        stop(str(error))
     return settings.DEBUG
 
 

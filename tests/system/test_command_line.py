@@ -4,7 +4,8 @@ import pytest
 from celery import current_app
 
 from blog.celery import debug_task
-from tests.services import Redis, free_port, wait_for
+from posts.tasks.basics import add
+from tests.services import Redis, Visitor, free_port, wait_for
 
 from ..conftest import need
 
@@ -175,3 +176,26 @@ def test_a_misspelt_queue_is_an_error(start):
     assert "slwo" in worker.output
     with pytest.raises(Exception, match="slwo"):
         debug_task.apply_async(queue="slwo")
+
+
+def test_two_workers_share_one_queue(start):
+    """G1.4: what grows a site. Neither knows of the other."""
+    workers = [start.worker("-c", "1") for _ in range(2)]
+    results = [add.delay(1, n, seconds=0.3) for n in range(6)]
+    assert [result.get(timeout=20) for result in results] == [1, 2, 3, 4, 5, 6]
+    for worker in workers:
+        assert "succeeded in" in worker.output
+
+
+def test_a_superuser_signs_in_to_the_admin(start):
+    """G1.1."""
+    env = {"DJANGO_SUPERUSER_PASSWORD": "correct horse"}
+    options = ["--noinput", "--username", "root", "--email", "root@example.org"]
+    created = start("python", "manage.py", "createsuperuser", *options, env=env)
+    assert "Superuser created successfully." in output_of(created)
+    visitor = Visitor(start.web().url)
+    visitor.sign_in("root", "correct horse")
+    page = visitor.get("/admin/").text
+    assert "Task results" in page
+    assert "Group results" in page
+    assert "Periodic tasks" in page

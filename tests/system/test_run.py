@@ -28,6 +28,13 @@ NOTHING_SET = dict.fromkeys(
 )
 
 
+SHOW_SCHEDULES = """
+from django_celery_beat.models import PeriodicTask
+for task in PeriodicTask.objects.all():
+    print(task)
+"""
+
+
 class Site:
     """A clone that runs."""
 
@@ -93,6 +100,9 @@ def test_from_nothing_to_a_task_and_back_to_nothing(run_site, copy_of_the_site):
 
     flower = Visitor(f"http://127.0.0.1:{site.flower_port}")
     wait_for(lambda: flower_status(flower) == 401, "Flower, which asks for a password")
+
+    schedules = site.run("python", "manage.py", "shell", "-v0", "-c", SHOW_SCHEDULES)
+    assert "Publish scheduled posts: every minute" in schedules
 
     status = site.run("celery", "-A", "blog", "status")
     assert "2 nodes online." in status, "a second terminal reaches the same broker"
@@ -163,6 +173,31 @@ def test_a_bad_port_is_one_clear_line(run_site, port):
     assert site.process.wait() == 1
     assert site.process.output.startswith("make run: ")
     assert site.process.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"CELERY_RESULT_BACKEND": "django-bd"}, "CELERY_RESULT_BACKEND 'django-bd' does not"),
+        ({"DEBUG": "false"}, "without DEBUG, set FLOWER_BASIC_AUTH=user:password"),
+        ({"DEBUG": "false", "FLOWER_BASIC_AUTH": "me:secret"}, "SECRET_KEY is not set"),
+        ({"DEBUG": "perhaps"}, 'Environment variable "DEBUG" invalid'),
+    ],
+)
+def test_a_bad_configuration_is_said_without_a_traceback(run_site, variables, message):
+    site = run_site(**variables)
+    assert site.process.wait() == 1
+    assert message in site.process.output
+    assert "Traceback" not in site.process.output
+
+
+def test_a_program_that_fails_is_named(run_site, copy_of_the_site):
+    conf = copy_of_the_site / "supervisord.conf"
+    text = conf.read_text().replace("celery -A blog worker -l INFO -Q slow", "false")
+    conf.write_text(text.replace("startsecs=10", "startsecs=1\nstartretries=1"))
+    site = run_site()
+    assert site.process.wait(90) == 1
+    assert "make run: celery:slow does not start. See its log in " in site.process.output
 
 
 def test_a_missing_redis_server_is_one_clear_line(monkeypatch, tmp_path):

@@ -1,0 +1,44 @@
+"""Pipfile, its lock, and the commands that the guides type with `pipenv run`."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from tests.services import BIN, ROOT
+
+PIPFILE = tomllib.loads((ROOT / "Pipfile").read_text())
+LOCK = json.loads((ROOT / "Pipfile.lock").read_text())
+
+
+def test_the_lock_file_names_no_index():
+    """Packages come from whatever index pip is configured for."""
+    assert "source" not in PIPFILE
+    assert LOCK["_meta"]["sources"] == []
+    packages = [*LOCK["default"].values(), *LOCK["develop"].values()]
+    assert not [package for package in packages if "index" in package]
+
+
+def test_the_lock_file_belongs_to_the_pipfile():
+    """`make lock` was run after the last change."""
+    if not (BIN / "pipenv").exists():
+        pytest.skip("pipenv is not installed: pip install pipenv")
+    command = [sys.executable, "-m", "pipenv", "verify"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_each_package_is_pinned_with_hashes():
+    for package in [*LOCK["default"].values(), *LOCK["develop"].values()]:
+        assert package["version"].startswith("==")
+        assert package["hashes"]
+
+
+@pytest.mark.parametrize("name", sorted(PIPFILE["scripts"]))
+def test_each_pipenv_script_starts_a_program_that_is_there(name):
+    program = shlex.split(PIPFILE["scripts"][name])[0]
+    assert shutil.which(program, path=str(BIN)), program
