@@ -7,6 +7,10 @@ PIPENV := 2026.10.3
 export PIPENV_VERBOSITY := -1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
+# A failure before a pipe counts.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format lock shell logs screenshots clean
 
@@ -53,6 +57,8 @@ clean: ## Remove the environment and everything the site wrote (not .env)
 	@echo "Creating .venv with $$($(PYTHON) -V) …"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pipenv==$(PIPENV)
-	@echo "Installing the packages of Pipfile.lock, less than a minute on most machines …"
-	@$(BIN)/pipenv sync --dev
+	@echo "Installing the packages of Pipfile.lock …"
+	@$(BIN)/pipenv requirements --dev --hash > .venv/requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -r .venv/requirements.txt | \
+	  sed -un 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected packages.*/  all downloaded, unpacking …/p'
 	@touch $@
