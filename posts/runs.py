@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from celery import current_app, states
-from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from .models import Run
@@ -95,11 +94,8 @@ def progress_of(run):
         progress.error = f"{type(result).__name__}: {result}"
         progress.traceback = meta.get("traceback") or ""
     if progress.finished:
-        progress.took = _as_datetime(meta["date_done"]) - run.created_at
+        ended = meta["date_done"]
+        # The database backend gives a datetime, the others its ISO form.
+        ended = datetime.fromisoformat(ended) if isinstance(ended, str) else ended
+        progress.took = ended - run.created_at
     return progress
-
-
-def _as_datetime(value):
-    """The database backend gives a datetime, the others its ISO form."""
-    value = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return value if timezone.is_aware(value) else timezone.make_aware(value, timezone.UTC)

@@ -87,8 +87,10 @@ def start(request, name):
 def run(request, task_id):
     """Show one run: a page of its own, or for htmx the row that replaces the one on the page."""
     run = get_object_or_404(Run.objects.recent(), task_id=task_id)
-    template = "posts/tasks/_run.html" if request.htmx else "posts/tasks/run.html"
-    return render(request, template, {"run": run, "progress": progress_of(run)})
+    progress = progress_of(run)
+    if request.htmx:
+        return render(request, "posts/tasks/_run.html", {"run": run, "progress": progress})
+    return render(request, "posts/tasks/run.html", {"run": run, "rows": [(run, progress)]})
 
 
 @method_decorator([staff_required, never_cache], name="dispatch")
