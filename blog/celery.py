@@ -6,6 +6,8 @@ import sys
 
 from celery import Celery, signals
 
+from . import heartbeat  # noqa: F401  (connects its signals)
+
 # Before Celery(): the connection between Celery and Django is made in its constructor.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "blog.settings")
 

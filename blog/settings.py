@@ -123,6 +123,7 @@ HTTPS = env.bool("HTTPS", not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health/$"]  # Probes ask without TLS, from the same machine.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 # --- Database and cache ---------------------------------------------------------------------------
@@ -224,6 +225,10 @@ CELERY_TASK_SEND_SENT_EVENT = True
 
 # Default: a file, written by `beat`. Here the database: schedules are edited in the admin.
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+# Default False. `celery -A blog inspect ping -d celerybeat@$HOSTNAME` asks beat whether it lives:
+# exit status 0, or 69 when nobody answers or the scheduler has stood still for a minute.
+CELERY_BEAT_ENABLE_REMOTE_CONTROL = True
 
 # Default UTC. Crontab schedules mean the hours that the site shows.
 CELERY_TIMEZONE = TIME_ZONE
