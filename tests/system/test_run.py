@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import services
 from tests.services import ROOT, Process, Visitor, free_port, wait_for
 
 #: What the tests' own settings put into the environment; a newcomer has none of it.
@@ -152,6 +153,19 @@ def test_a_given_broker_is_used_and_no_redis_started(run_site, own_redis):
     names = [" ".join(process.cmdline()) for process in site.process.family()]
     assert not [name for name in names if "redis-server" in name]
     wait_for(lambda: "2 nodes online." in site.run("celery", "-A", "blog", "status"), "workers")
+
+
+def test_two_clones_run_side_by_side(run_site, copy_of_the_site):
+    other = copy_of_the_site.with_name("other")
+    services.copy_site(other)
+    sites = [run_site().wait(), run_site(other).wait()]
+    for number, site in enumerate(sites):
+        visitor = Visitor(f"http://127.0.0.1:{site.port}")
+        visitor.sign_in("demo", "demo")
+        visitor.post("/tasks/run/add/", **{"add-x": number, "add-y": 22, "add-seconds": 0})
+        wait_for(lambda visitor=visitor: "state-success" in visitor.get("/tasks/").text, "success")
+        assert visitor.get("/tasks/").text.count('<tr id="run-') == 1
+        assert "2 nodes online." in site.run("celery", "-A", "blog", "status")
 
 
 @pytest.mark.parametrize("name", ["PORT", "FLOWER_PORT"])
