@@ -7,6 +7,7 @@ that `make run` leaves in `var/` while it runs.
 
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env
@@ -154,7 +155,23 @@ CACHES = {"default": env.dj_cache_url("CACHE_URL", "locmem://")}
 # keeps Celery's default: messages are JSON only, and a task is acknowledged before it runs.
 
 # Default amqp:// (RabbitMQ on localhost). Here Redis; «redis://» alone is localhost:6379.
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
+# RabbitMQ in parts, so that a password may hold any character. One of them set, all are needed.
+rabbitmq = {
+    "BROKER_USER": env.str("BROKER_USER", ""),
+    "BROKER_PASSWORD": env.str("BROKER_PASSWORD", ""),
+    "BROKER_HOST": env.str("BROKER_HOST", ""),
+    "BROKER_PORT": env.str("BROKER_PORT", ""),
+    "BROKER_VHOST": env.str("BROKER_VHOST", ""),
+}
+if not CELERY_BROKER_URL and any(rabbitmq.values()):
+    if missing := [name for name, value in rabbitmq.items() if not value]:
+        raise ImproperlyConfigured(
+            f"{', '.join(missing)} not set. RabbitMQ needs all of {', '.join(rabbitmq)}."
+        )
+    user, password, host, port, vhost = (quote(part, safe="") for part in rabbitmq.values())
+    CELERY_BROKER_URL = f"amqp://{user}:{password}@{host}:{port}/{vhost}"
+CELERY_BROKER_URL = CELERY_BROKER_URL or "redis://"
 
 # Default none: .get() and .state raise. Here the Django database, through django-celery-results.
 # «redis://localhost/1» is faster, «django-cache» uses CACHES[CELERY_CACHE_BACKEND]; neither can be
@@ -206,6 +223,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 2,
     "socket_connect_timeout": 2,
 }
+if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
+    CELERY_WORKER_DISABLE_PREFETCH = False  # Celery would warn. RabbitMQ strands no message.
+    # Default False: `delay()` returns before RabbitMQ has the message, which a restart may lose.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
 
 # Default 3: with a Redis that hangs, each try costs twice the timeout above. One is enough to
 # replace a connection that broke while nothing was sent.
@@ -241,6 +262,11 @@ CELERY_DB_REUSE_MAX = 2**31
 
 # How long an export takes, in seconds: the demo blog alone would be done before you look.
 EXPORT_SECONDS = env.float("EXPORT_SECONDS", 15)
+
+# --- Monitoring -----------------------------------------------------------------------------------
+
+# Opens /metrics to whoever sends «Authorization: Bearer …» with this value. Without it, staff only.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 
 # --- Logging --------------------------------------------------------------------------------------
 

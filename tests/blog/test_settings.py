@@ -73,6 +73,41 @@ def test_results_in_a_cache_that_cannot_hold_them(backend, alias, message):
     assert message in result.stderr
 
 
+RABBITMQ = {
+    "BROKER_USER": "blog",
+    "BROKER_PASSWORD": "p@ss:w/rd#1",
+    "BROKER_HOST": "rabbit.example.org",
+    "BROKER_PORT": "5673",
+    "BROKER_VHOST": "/",
+}
+
+
+def test_rabbitmq_in_parts():
+    """Whatever the password holds arrives, and RabbitMQ gets no option of Redis."""
+    result = manage(
+        "shell",
+        "-v0",
+        "-c",
+        "from django.conf import settings; from celery import current_app as app;"
+        "c = app.connection_for_write();"
+        "print(c.userid, c.password, c.hostname, c.port, c.virtual_host);"
+        "print(app.conf.worker_disable_prefetch, app.conf.broker_transport_options)",
+        DEBUG="true",
+        **RABBITMQ,
+    )
+    assert result.stdout.splitlines() == [
+        "blog p@ss:w/rd#1 rabbit.example.org 5673 /",
+        "False {'confirm_publish': True}",
+    ]
+
+
+@pytest.mark.parametrize("name", RABBITMQ)
+def test_rabbitmq_needs_all_its_parts(name):
+    result = manage("check", DEBUG="true", **{**RABBITMQ, name: ""})
+    assert result.returncode == 1
+    assert f"{name} not set. RabbitMQ needs all of BROKER_USER, " in result.stderr
+
+
 def test_variables_of_the_process_win_over_the_file(tmp_path):
     """First the process's environment, then .env, then what `make run` left, then the default."""
     (tmp_path / ".env").write_text("DEBUG=true\nTIME_ZONE=Europe/Paris\nEXPORT_SECONDS=7\n")
