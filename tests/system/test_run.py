@@ -63,6 +63,10 @@ class Site:
         process.wait(60)
         return process.output
 
+    def sees_both_workers(self):
+        """And beat, which answers a ping too."""
+        return "3 nodes online." in self.run("celery", "-A", "blog", "status")
+
 
 @pytest.fixture
 def run_site(copy_of_the_site):
@@ -105,8 +109,7 @@ def test_from_nothing_to_a_task_and_back_to_nothing(run_site, copy_of_the_site):
     schedules = site.run("python", "manage.py", "shell", "-v0", "-c", SHOW_SCHEDULES)
     assert "Publish scheduled posts: every minute" in schedules
 
-    status = site.run("celery", "-A", "blog", "status")
-    assert "2 nodes online." in status, "a second terminal reaches the same broker"
+    wait_for(site.sees_both_workers, "both workers, seen from a second terminal")
     wait_for(lambda: "RUNNING" in site.run("supervisorctl", "status", "beat"), "beat")
 
     family = site.process.family()
@@ -152,7 +155,7 @@ def test_a_given_broker_is_used_and_no_redis_started(run_site, own_redis):
     site = run_site(CELERY_BROKER_URL=own_redis.url()).wait()
     names = [" ".join(process.cmdline()) for process in site.process.family()]
     assert not [name for name in names if "redis-server" in name]
-    wait_for(lambda: "2 nodes online." in site.run("celery", "-A", "blog", "status"), "workers")
+    wait_for(site.sees_both_workers, "both workers")
 
 
 def test_two_clones_run_side_by_side(run_site, copy_of_the_site):
@@ -165,7 +168,7 @@ def test_two_clones_run_side_by_side(run_site, copy_of_the_site):
         visitor.post("/tasks/run/add/", **{"add-x": number, "add-y": 22, "add-seconds": 0})
         wait_for(lambda visitor=visitor: "state-success" in visitor.get("/tasks/").text, "success")
         assert visitor.get("/tasks/").text.count('<tr id="run-') == 1
-        assert "2 nodes online." in site.run("celery", "-A", "blog", "status")
+        wait_for(site.sees_both_workers, "both workers")
 
 
 @pytest.mark.parametrize("name", ["PORT", "FLOWER_PORT"])
