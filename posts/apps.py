@@ -8,4 +8,4 @@ class PostsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        from . import signals  # noqa: F401
+        from . import queues, signals  # noqa: F401  (connects their signals)

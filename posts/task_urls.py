@@ -1,9 +1,10 @@
 from django.urls import path
 
-from .views import tasks
+from .views import queues, tasks
 
 urlpatterns = [
     path("", tasks.dashboard, name="tasks"),
+    path("queues/", queues.queues, name="queues"),
     path("run/<str:name>/", tasks.start, name="start_task"),
     path("runs/<uuid:task_id>/", tasks.run, name="run"),
     path("sample/", tasks.SampleView.as_view(), name="sample"),

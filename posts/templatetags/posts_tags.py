@@ -14,10 +14,21 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @register.filter
-def ago(moment, now=None):
-    """Say how long ago a moment was: «3 s ago», «in 47 h», with the exact time in the title.
+def duration(seconds):
+    """Say how long something takes: «0 s», «3 min».
 
     A unit is used from two of it on: «1 d» would hide up to 23 hours.
+
+    Args:
+        seconds (float): not negative.
+    """
+    name, unit = next((pair for pair in UNITS if seconds >= 2 * pair[1]), UNITS[-1])
+    return f"{int(seconds // unit)} {name}"
+
+
+@register.filter
+def ago(moment, now=None):
+    """Say how long ago a moment was: «3 s ago», «in 47 h», with the exact time in the title.
 
     Args:
         moment (datetime | None): an aware datetime.
@@ -30,8 +41,7 @@ def ago(moment, now=None):
         return ""
     seconds = ((now or timezone.now()) - moment).total_seconds()
     size = abs(seconds)
-    name, unit = next((pair for pair in UNITS if size >= 2 * pair[1]), UNITS[-1])
-    length = f"{int(size // unit)} {name}"
+    length = duration(size)
     words = f"{length} ago" if seconds >= 0 else f"in {length}"
     local = timezone.localtime(moment)
     return format_html(

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from posts.queues import read_figures
 from posts.tasks.basics import add
 from tests.services import Visitor, free_port, wait_for
 
@@ -166,3 +167,22 @@ def test_health_with_rabbitmq_that_is_gone_or_hangs(start):
     assert status == 503
     assert answers["broker"].startswith("OperationalError: ")
     assert seconds < 5
+
+
+def test_only_processes_that_answer_are_counted(start, state):
+    """The figures of the queues: a worker that is busy is there, one that hangs is not."""
+    busy, hanging = start.worker("-n", "busy@here"), start.worker("-n", "hanging@here")
+    beat = start("celery", "-A", "blog", "beat", "-l", "INFO", "--pidfile=")
+    beat.wait_for_output("beat pidbox: Connected")
+    for _ in range(4):
+        add.delay(1, 2, seconds=20)
+    os.kill(hanging.pid, signal.SIGSTOP)
+    try:
+        figures = read_figures()
+    finally:
+        os.kill(hanging.pid, signal.SIGCONT)
+    assert figures.workers == ["busy@here"]
+    assert figures.beats == [f"celerybeat@{socket.gethostname()}"]
+    for process in (busy, hanging):
+        process.stop(signal.SIGKILL)
+    assert read_figures().workers == []
