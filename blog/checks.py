@@ -17,10 +17,8 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from .celery import app
 
-# CELERY_* names that are read by Celery's Django support and by django-celery-beat themselves,
-# and so are missing from Celery's own list.
-OTHER_OPTIONS = {"CELERY_DB_REUSE_MAX", "CELERY_BEAT_CRON_STARTING_DEADLINE"}
-OPTIONS = {f"CELERY_{name.upper()}" for name in DEFAULTS} | OTHER_OPTIONS
+# Celery's Django support reads CELERY_DB_REUSE_MAX itself: it is missing from Celery's own list.
+OPTIONS = {f"CELERY_{name.upper()}" for name in DEFAULTS} | {"CELERY_DB_REUSE_MAX"}
 
 
 @register("celery")
@@ -91,6 +89,17 @@ def check_cache_alias(**kwargs):
             "the web process never sees what a worker stored.",
             hint="Set CACHE_URL to a shared cache such as redis://localhost:6379/2.",
             id="blog.W001",
+        )
+
+
+@register("mail")
+def check_email_url(**kwargs):
+    """EMAIL_URL is of a kind that exists: tasks send mails, at night."""
+    if not settings.EMAIL_BACKEND:
+        yield Error(
+            "EMAIL_URL is of no known kind.",
+            hint="Start it with smtp://, submission:// or console://.",
+            id="blog.E006",
         )
 
 

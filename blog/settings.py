@@ -90,18 +90,11 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "posts:list"
 LOGOUT_REDIRECT_URL = "posts:list"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
+    for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
 ]
 
-LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
-USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = STATE_DIR / "static"
@@ -149,6 +142,12 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 
 CACHES = {"default": env.dj_cache_url("CACHE_URL", "locmem://")}
+
+# --- Mail -----------------------------------------------------------------------------------------
+
+# Printed by default. A mail server that hangs holds a task for 10 s; Django's default is for ever.
+email = {"EMAIL_BACKEND": None, **env.dj_email_url("EMAIL_URL", "console://")}
+vars().update(email, EMAIL_TIMEOUT=email["EMAIL_TIMEOUT"] or 10)
 
 # --- Celery ---------------------------------------------------------------------------------------
 # Each line says: the default, the value here, the reason, when to change it. What is not listed
@@ -244,8 +243,13 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_TASK_SEND_SENT_EVENT = True
 
-# Default: a file, written by `beat`. Here the database: schedules are edited in the admin.
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+# Default: a file that beat writes. Here the database, edited in the admin. It is the scheduler of
+# django-celery-beat, which alone would set back `celery.backend_cleanup` at each start.
+CELERY_BEAT_SCHEDULER = "blog.schedulers:DatabaseScheduler"
+
+# Default none: a crontab that beat missed is made good when it starts, hours later if it must be.
+# Here only within ten minutes, seconds; longer for work that is right at any hour.
+CELERY_BEAT_CRON_STARTING_DEADLINE = 600
 
 # Default False. `celery -A blog inspect ping -d celerybeat@$HOSTNAME` asks beat whether it lives:
 # exit status 0, or 69 when nobody answers or the scheduler has stood still for a minute.
@@ -258,12 +262,16 @@ CELERY_TIMEZONE = TIME_ZONE
 # CONN_MAX_AGE says. This keeps it; blog/celery.py gives workers the rules that requests have.
 CELERY_DB_REUSE_MAX = 2**31
 
-# --- The export lesson ----------------------------------------------------------------------------
+# --- The site's own -------------------------------------------------------------------------------
 
-# How long an export takes, in seconds: the demo blog alone would be done before you look.
+# How long an export takes, in seconds: the demo blog alone would be done before you look. And for
+# how many days it is kept: see `remove_old_exports`.
 EXPORT_SECONDS = env.float("EXPORT_SECONDS", 15)
+EXPORT_KEEP_DAYS = env.int("EXPORT_KEEP_DAYS", 7)
 
-# --- Monitoring -----------------------------------------------------------------------------------
+# Where links in mails lead: a task has no request that could tell.
+here = "http://127.0.0.1:8000" if DEBUG else f"https://{ALLOWED_HOSTS[0].lstrip('.')}"
+SITE_URL = env.str("SITE_URL", here)
 
 # Opens /metrics to whoever sends «Authorization: Bearer …» with this value. Without it, staff only.
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")

@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from .forms import PostForm
-from .models import Analysis, Export, Post, Run
+from .models import Analysis, DigestMail, Export, Post, Run
 
 
 class ReadOnly:
@@ -50,3 +50,9 @@ class ExportAdmin(ReadOnly, admin.ModelAdmin):
     fields = ["task_id", "owner", "created_at"]
     list_display = ["task_id", "owner", "created_at"]
     date_hierarchy = "created_at"
+
+
+@admin.register(DigestMail)
+class DigestMailAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["week", "recipient", "claimed_at"]
+    date_hierarchy = "week"

@@ -1,4 +1,4 @@
-"""Posts, what tasks found out about them, and the tasks that people started."""
+"""Posts, what tasks found out about them, the tasks that people started, and what they left."""
 
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage
@@ -147,3 +147,20 @@ class Export(models.Model):
 
     def __str__(self):
         return self.file.name
+
+
+class DigestMail(models.Model):
+    """A claim: this recipient gets the digest of this week from the task that made the row."""
+
+    recipient = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    week = models.DateField(help_text="A Monday: the digest tells of the time before it.")
+    claimed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["week", "recipient"], name="one_digest_a_week")
+        ]
+
+    def __str__(self):
+        return f"{self.recipient}, {self.week}"

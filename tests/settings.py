@@ -24,7 +24,17 @@ if url := os.environ.get("TEST_REDIS_URL"):
 else:
     BROKER = Redis(STATE / "redis")
 
-for name in ("CELERY_RESULT_BACKEND", "CELERY_CACHE_BACKEND", "CACHE_URL", "SECRET_KEY", "HTTPS"):
+for name in (
+    "CELERY_RESULT_BACKEND",
+    "CELERY_CACHE_BACKEND",
+    "CACHE_URL",
+    "EMAIL_URL",
+    "EXPORT_KEEP_DAYS",
+    "HTTPS",
+    "METRICS_TOKEN",
+    "SECRET_KEY",
+    "SITE_URL",
+):
     os.environ.pop(name, None)
 os.environ |= {
     "ENV_FILE": os.devnull,

@@ -41,6 +41,8 @@ def test_production_needs(name):
     [
         ("DEBUG", "perhaps", 'Environment variable "DEBUG" invalid'),
         ("EXPORT_SECONDS", "soon", 'Environment variable "EXPORT_SECONDS" invalid'),
+        ("EXPORT_KEEP_DAYS", "week", 'Environment variable "EXPORT_KEEP_DAYS" invalid'),
+        ("EMAIL_URL", "sntp://mail.example.org", "EMAIL_URL is of no known kind"),
         ("DATABASE_URL", "oracool://x", "oracool"),
         ("CELERY_RESULT_BACKEND", "django-bd", "CELERY_RESULT_BACKEND 'django-bd' does not exist"),
         ("CELERY_BROKER_URL", "reddis://x", "names no transport that Celery has: 'reddis'"),
