@@ -10,26 +10,18 @@ from celery import signals
 from django.conf import settings
 
 
-def beat(node):
-    """Touch the file of one worker.
+# Celery looks for receivers once, when a worker starts: connect before. The first signal comes as
+# soon as the worker is connected.
+@signals.heartbeat_sent.connect
+def touch_file(sender, **kwargs):
+    """Touch the worker's file.
 
     Args:
-        node (str): the worker's node name, such as ``celery@host``.
+        sender (celery.worker.heartbeat.Heart): knows the worker's node name, such as celery@host.
 
     Raises:
         OSError: STATE_DIR cannot be written. Celery logs it, and the worker goes on.
     """
-    path = settings.STATE_DIR / "heartbeats" / node
+    path = settings.STATE_DIR / "heartbeats" / sender.eventer.hostname
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-
-
-@signals.worker_ready.connect
-def beat_at_start(sender, **kwargs):
-    beat(sender.hostname)
-
-
-# Celery looks for receivers once, when a worker starts: connect them before.
-@signals.heartbeat_sent.connect
-def beat_with_each_heartbeat(sender, **kwargs):
-    beat(sender.eventer.hostname)

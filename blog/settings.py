@@ -247,8 +247,8 @@ CELERY_TASK_SEND_SENT_EVENT = True
 # django-celery-beat, which alone would set back `celery.backend_cleanup` at each start.
 CELERY_BEAT_SCHEDULER = "blog.schedulers:DatabaseScheduler"
 
-# Default none: a crontab that beat missed is made good when it starts, hours later if it must be.
-# Here only within ten minutes, seconds; longer for work that is right at any hour.
+# Default none: a run that beat missed is made good within two hours of its hour, or before it on
+# the next day. Here within ten minutes after it, in seconds; longer for work that fits any hour.
 CELERY_BEAT_CRON_STARTING_DEADLINE = 600
 
 # Default False. `celery -A blog inspect ping -d celerybeat@$HOSTNAME` asks beat whether it lives:

@@ -68,6 +68,21 @@ def test_runs_are_live_without_reloading(worker, page, sign_in):
     assert page.evaluate("window.still_here"), "the page was not loaded anew"
 
 
+def test_the_figures_of_the_queues_are_renewed_and_nothing_jumps(worker, page, sign_in):
+    page.set_viewport_size({"width": 360, "height": 400})
+    sign_in()
+    page.goto("/tasks/queues/")
+    expect(page.get_by_text("1 worker:")).to_be_visible()
+    moment = page.get_by_text("As of ")
+    before = moment.inner_text()
+    page.evaluate("window.still_here = true; window.scrollTo(0, 100)")
+    look = "[scrollY, document.documentElement.scrollHeight, window.still_here]"
+    place = page.evaluate(look)
+    expect(moment).not_to_have_text(before, timeout=20_000)
+    assert page.evaluate(look) == place
+    assert place[0] == 100
+
+
 def test_a_traceback_is_folded_and_opens(worker, page, sign_in):
     sign_in()
     page.goto("/tasks/")
@@ -110,7 +125,8 @@ def test_no_page_scrolls_sideways(page, sign_in, make_posts, width, scheme):
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
     sign_in()
-    for path in ("/", "/archive/", "/posts/post-1/", "/write/", "/write/new/", "/tasks/"):
+    paths = ["/", "/archive/", "/posts/post-1/", "/write/", "/write/new/"]
+    for path in [*paths, "/tasks/", "/tasks/queues/"]:
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
