@@ -43,7 +43,8 @@ RUN SECRET_KEY=only-while-building ALLOWED_HOSTS=localhost \
 FROM packages AS test
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends make postgresql redis-server \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && ln -s /pipenv/bin/pipenv /usr/local/bin/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /pipenv/bin/pipenv requirements --dev --hash > /tmp/requirements.txt \
     && pip --python /venv/bin/python install --only-binary :all: -r /tmp/requirements.txt

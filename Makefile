@@ -12,16 +12,19 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock shell logs screenshots clean
+.PHONY: help run test test-compose lint format lock shell logs screenshots clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/ready .env ## The site on http://127.0.0.1:8000/ with Redis, workers, beat and Flower (PORT, FLOWER_PORT)
 	@$(BIN)/python scripts/run.py
 
 test: .venv/ready ## All tests (ARGS="-k export" for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-compose: .venv/ready ## The tests of the containers: needs Docker, takes minutes
+	@COMPOSE_TESTS=1 $(BIN)/python -m pytest tests/compose $(ARGS)
 
 lint: .venv/ready ## Check the code with ruff
 	@$(BIN)/ruff check .
