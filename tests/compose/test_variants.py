@@ -1,8 +1,13 @@
 """The site on RabbitMQ, the site in production, and a further host that joins it."""
 
+import json
 import re
+from urllib.error import HTTPError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import pytest
+
+from tests.services import ROOT
 
 from .stack import APP, PRODUCTION, compose, wait_slowly
 
@@ -17,6 +22,11 @@ FURTHER_ENV = {
     "DATABASE_URL": f"postgres://blog:{PRODUCTION['POSTGRES_PASSWORD']}@db:5432/blog",
     "CELERY_BROKER_URL": f"redis://:{PRODUCTION['BROKER_PASSWORD']}@redis:6379/0",
 }
+
+
+class NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *args, **kwargs):
+        return None
 
 
 @pytest.mark.parametrize(
@@ -35,6 +45,20 @@ def test_each_combination_of_files_is_valid(files, env):
     assert printed.stderr == "", "no warning"
     if env:
         assert "only-for-development" not in printed.stdout
+
+
+def test_every_variable_of_the_example_file_reaches_the_site():
+    text = (ROOT / ".env.example").read_text()
+    listed = set(re.findall(r"^#? ?([A-Z_]+)=", text, re.MULTILINE))
+    # The image's own, of `make run` and the host, and RabbitMQ's, which the other file sets.
+    listed -= {"STATE_DIR", "PORT", "FLOWER_PORT"}
+    base, rabbitmq = (
+        json.loads(compose("config", "--format", "json", files=files).stdout)["services"]
+        for files in ([BASE], [BASE, RABBITMQ])
+    )
+    assert (
+        listed - set(base["flower"]["environment"]) - set(rabbitmq["web"]["environment"]) == set()
+    )
 
 
 @pytest.mark.parametrize("name", PRODUCTION)
@@ -106,6 +130,23 @@ def test_production_has_no_demo_account_and_no_debug(production):
     settings = "from django.conf import settings; print(settings.DEBUG, settings.HTTPS)"
     printed = production.exec("web", "python", "manage.py", "shell", "-v0", "-c", settings)
     assert printed.split() == ["False", "True"]
+
+
+def test_production_answers_the_proxy_in_front_and_redirects_others(production):
+    def ask(path, **headers):
+        request = Request(production.url + path, headers={"Host": "blog.example.org", **headers})
+        try:
+            with build_opener(NoRedirect).open(request, timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.headers["Location"]
+
+    assert ask("/") == (301, "https://blog.example.org/")
+    behind_proxy = {"X-Forwarded-Proto": "https"}
+    status, page = ask("/", **behind_proxy)
+    assert status == 200
+    style = re.search(r'"(/static/posts/site\.[0-9a-f]+\.css)"', page)[1]
+    assert ask(style, **behind_proxy)[0] == 200
 
 
 def test_a_further_host_joins_and_works(production, stacks):
