@@ -186,3 +186,12 @@ def test_only_processes_that_answer_are_counted(start, state):
     for process in (busy, hanging):
         process.stop(signal.SIGKILL)
     assert read_figures().workers == []
+
+
+def test_a_process_without_pages_sends_the_time_too(start):
+    """The signal is connected with Django, not with the pages that show the figures."""
+    code = "from blog.celery import square; square.delay(3)"
+    shell = start("python", "manage.py", "shell", "-v0", "-c", code)
+    assert shell.wait() == 0, shell.output
+    waiting = {queue.name: queue.waiting for queue in read_figures().queues}
+    assert 0 <= waiting["celery"] < 60
