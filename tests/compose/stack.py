@@ -34,9 +34,8 @@ def find_docker():
 
 def clean_environment(**env):
     """The variables of this process without those that Compose files or settings read."""
-    kept = {
-        name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ
-    }
+    docker = [name for name in os.environ if name.startswith("DOCKER_")]
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", *docker) if name in os.environ}
     return {**kept, **env}
 
 
@@ -110,7 +109,7 @@ class Stack:
         try:
             return self("up", "--detach", "--wait", "--wait-timeout", "180", *options)
         except AssertionError as error:
-            logs = self("logs", "--no-color", "--tail", "15", check=False).stdout
+            logs = self("logs", "--no-color", "--tail", "5", check=False).stdout
             raise AssertionError(f"{error}\n{logs}") from None
 
     def down(self):

@@ -181,7 +181,7 @@ def test_the_probes_see_a_dead_web_worker_and_beat(site):
     finally:
         for service, program in programs.items():
             site.signal(service, "CONT", program)
-    wait_slowly(lambda: site.health() == HEALTHY, lambda: str(site.health()))
+        wait_slowly(lambda: site.health() == HEALTHY, lambda: str(site.health()))
 
 
 def test_a_program_in_fatal_ends_its_container_which_starts_anew(site):
