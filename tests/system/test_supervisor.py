@@ -66,7 +66,7 @@ def test_a_stop_in_the_middle_of_a_task_lets_it_finish(supervised):
 
 def test_the_workers_of_a_host_stop_at_the_same_time(supervised):
     """The group: both are told to stop before either has ended."""
-    result = add.delay(1, 2, seconds=3)
+    result = add.delay(1, 2, seconds=8)
     wait_for(lambda: result.state == "STARTED", "the task at work")
     with subprocess.Popen([BIN / "supervisorctl", "stop", "celery:*"], cwd=supervised.site):
         wait_for(lambda: "STOPPED" in supervised.ctl("status", "celery:slow"), "the idle worker")
