@@ -128,10 +128,10 @@ class Stack:
         """Run a command in a service's container. Returns what it prints."""
         return self("exec", "-T", service, *command, check=check).stdout
 
-    def signal(self, service, name, text):
+    def signal(self, service, name, text, check=True):
         """Send a signal to each process in a container whose command holds a text.
 
-        The image has no pkill.
+        The image has no pkill. Where the container ends at that, so does this: ``check=False``.
         """
         code = (
             "import os, pathlib, signal\n"
@@ -140,7 +140,7 @@ class Stack:
             f"    if {text!r} in command and pid not in (1, os.getpid()):\n"
             f"        os.kill(pid, signal.SIG{name})"
         )
-        self.exec(service, "python", "-c", code)
+        self.exec(service, "python", "-c", code, check=check)
 
     def containers(self, service):
         """The ids of a service's containers, running or not."""
