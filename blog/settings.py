@@ -172,10 +172,10 @@ if not CELERY_BROKER_URL and any(rabbitmq.values()):
     CELERY_BROKER_URL = f"amqp://{user}:{password}@{host}:{port}/{vhost}"
 CELERY_BROKER_URL = CELERY_BROKER_URL or "redis://"
 
-# Default none: .get() and .state raise. Here the Django database, through django-celery-results.
-# «redis://localhost/1» is faster, «django-cache» uses CACHES[CELERY_CACHE_BACKEND]; neither can be
-# queried with the ORM.
-CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", "django-db")
+# Default none: .get() and .state raise. Here the Django database: django-celery-results with the
+# retries below. «redis://localhost/1» is faster, «django-cache» uses CACHES[CELERY_CACHE_BACKEND];
+# neither can be queried with the ORM.
+CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", "blog.results:DatabaseBackend")
 CELERY_CACHE_BACKEND = env.str("CELERY_CACHE_BACKEND", "default")
 
 # Default False: rows without name, arguments, worker and traceback. Always wanted in a database.
@@ -188,10 +188,10 @@ CELERY_TASK_TRACK_STARTED = True
 # beat sends every night, deletes older rows.
 CELERY_RESULT_EXPIRES = timedelta(days=7)
 
-# Default False: a result that could not be stored is lost. Here it is tried again, ten times
-# (default: for ever), with growing pauses.
+# Default False: a task that has done its work while the database is away becomes a FAILURE. Here
+# the result is stored again, twenty times (default: for ever), pausing longer, about a minute.
 CELERY_RESULT_BACKEND_ALWAYS_RETRY = True
-CELERY_RESULT_BACKEND_MAX_RETRIES = 10
+CELERY_RESULT_BACKEND_MAX_RETRIES = 20
 
 # Two queues, each with a worker of its own: «celery» for short work and everything unrouted,
 # «slow» for what takes seconds. Named here, `celery -A blog worker` serves both, and a misspelt

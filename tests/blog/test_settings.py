@@ -124,7 +124,12 @@ def test_variables_of_the_process_win_over_the_file(tmp_path):
         STATE_DIR=str(tmp_path),
         TIME_ZONE="Asia/Tokyo",
     )
-    assert result.stdout.split() == ["Asia/Tokyo", "7.0", "redis://here:1/0", "django-db"]
+    assert result.stdout.split() == [
+        "Asia/Tokyo",
+        "7.0",
+        "redis://here:1/0",
+        "blog.results:DatabaseBackend",
+    ]
 
 
 def test_each_variable_that_is_read_is_in_the_example_file_and_the_reverse():

@@ -6,6 +6,7 @@ from django.db import connection
 from django_celery_results.models import TaskResult
 
 from blog.celery import square
+from posts.tasks.basics import add
 from tests.services import wait_for
 from tests.tasks import backend_pid, total
 
@@ -49,13 +50,16 @@ def on_postgres(start, own_postgres):
 
 
 def run_there(postgres):
-    """Run `backend_pid` and return the process id of the database connection it ran on.
+    """Run `backend_pid` and return the process id of the database connection it ran on."""
+    return result_of(postgres, backend_pid.delay().id)
 
-    The result is read from PostgreSQL directly: this process has another database.
+
+def result_of(postgres, task_id):
+    """Wait for a task's result, and return it.
+
+    It is read from PostgreSQL directly: this process has another database.
     """
     import psycopg
-
-    task_id = backend_pid.delay().id
 
     def row():
         with psycopg.connect(postgres.url) as database:
@@ -82,3 +86,24 @@ def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
     own_postgres.start()
     assert run_there(own_postgres) != before
     assert "OperationalError" not in on_postgres.output
+
+
+def test_a_task_that_ends_while_the_database_is_away(on_postgres, own_postgres):
+    """blog.results and CELERY_RESULT_BACKEND_ALWAYS_RETRY: it is SUCCESS all the same."""
+    task_id = add.delay(20, 22, seconds=3).id
+    on_postgres.wait_for_output(f"add[{task_id}] received")
+    wait_for(lambda: state_of(own_postgres, task_id) == "STARTED", "the task at work")
+    own_postgres.stop()
+    on_postgres.wait_for_output("Failed operation _store_result")
+    own_postgres.start()
+    assert result_of(own_postgres, task_id) == "42"
+
+
+def state_of(postgres, task_id):
+    import psycopg
+
+    with psycopg.connect(postgres.url) as database:
+        row = database.execute(
+            "SELECT status FROM django_celery_results_taskresult WHERE task_id = %s", [task_id]
+        ).fetchone()
+    return row and row[0]

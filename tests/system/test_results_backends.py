@@ -14,10 +14,12 @@ from posts.tasks.basics import add, fail_sometimes, sample_task
 from posts.tasks.export import export_blog
 from tests.services import wait_for
 
+DATABASE = "blog.results:DatabaseBackend"
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(scope="module", params=["django-db", "redis", "django-cache"])
+@pytest.fixture(scope="module", params=[DATABASE, "django-db", "redis", "django-cache"])
 def backend(request, redis_server):
     """A results backend, for this process and for the worker."""
     name = redis_server.url(1) if request.param == "redis" else request.param
@@ -119,12 +121,13 @@ def test_results_are_where_they_belong(backend, redis_server):
     result = square.delay(6)
     result.get(timeout=20)
     key = f"celery-task-meta-{result.id}"
+    place = "database" if backend in (DATABASE, "django-db") else backend
     found = {
-        "django-db": TaskResult.objects.filter(task_id=result.id).exists(),
+        "database": TaskResult.objects.filter(task_id=result.id).exists(),
         "redis": bool(redis_server.client(db=1).exists(key)),
         "django-cache": bool(redis_server.client(db=2).exists(f":1:{key}")),
     }
-    assert found == {name: name == backend for name in found}
+    assert found == {name: name == place for name in found}
     assert not redis_server.client(db=0).exists(key)
 
 
