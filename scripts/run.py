@@ -90,8 +90,25 @@ def read_variables():
     return {
         **{name: str(port) for name, port in ports.items()},
         "FLOWER_BASIC_AUTH": login,
-        **broker(env.str("CELERY_BROKER_URL", "")),
+        **broker(given_broker(env)),
     }
+
+
+def given_broker(env):
+    """Return the broker's URL where one is set, in one variable or in parts, else «».
+
+    Args:
+        env (environs.Env): where the variables are read.
+    """
+    if not env.str("BROKER_HOST", ""):
+        return env.str("CELERY_BROKER_URL", "")
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        from blog.settings import CELERY_BROKER_URL
+    except ImproperlyConfigured as error:
+        stop(str(error))
+    return CELERY_BROKER_URL
 
 
 def flower_login(env):

@@ -198,6 +198,7 @@ def test_a_bad_port_is_one_clear_line(run_site, port):
         ({"CELERY_RESULT_BACKEND": "django-bd"}, "CELERY_RESULT_BACKEND 'django-bd' does not"),
         ({"DEBUG": "false"}, "without DEBUG, set FLOWER_BASIC_AUTH=user:password"),
         ({"DEBUG": "false", "FLOWER_BASIC_AUTH": "me:secret"}, "SECRET_KEY is not set"),
+        ({"BROKER_HOST": "rabbit"}, "BROKER_USER, BROKER_PASSWORD, BROKER_PORT, BROKER_VHOST not"),
         ({"DEBUG": "perhaps"}, 'Environment variable "DEBUG" invalid'),
     ],
 )
