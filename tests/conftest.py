@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.hashers import make_password
+from django.core.management import call_command
 from django.db import connection
 
 from . import services
@@ -37,6 +38,17 @@ def pytest_collection_modifyitems(config, items):
     if connection.vendor != "sqlite":
         config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("sqlite")])
         items[:] = [i for i in items if not i.get_closest_marker("sqlite")]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """An empty database from the first test on.
+
+    Tests with real processes empty it at their end, and with it what migrations have put there
+    (the schedules). Emptied at once, no test depends on which ran before it.
+    """
+    with django_db_blocker.unblock():
+        call_command("flush", interactive=False, verbosity=0)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import importlib
 import json
 import signal
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -85,7 +84,12 @@ def test_a_worker_drops_what_has_expired(start, start_beat, every_second, redis_
     client = redis_server.client()
     wait_for(lambda: client.llen("celery") >= 5, "five messages")
     beat.stop(signal.SIGKILL)
-    time.sleep(2)
+
+    def expired():
+        newest = json.loads(client.lindex("celery", 0))["headers"]["expires"]
+        return datetime.fromisoformat(newest) < datetime.now(UTC)
+
+    wait_for(expired, "the last message to expire")
     start.worker()
     wait_for(lambda: TaskResult.objects.filter(status="REVOKED").count() >= 5, "them to be dropped")
     assert not TaskResult.objects.exclude(status="REVOKED").exists()
