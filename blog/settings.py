@@ -200,7 +200,8 @@ CELERY_RESULT_BACKEND_MAX_RETRIES = 20
 # queues would be bound to the same key, and a message sent to that key would go to both.
 CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("celery", "slow")]
 CELERY_TASK_CREATE_MISSING_QUEUES = False
-CELERY_TASK_ROUTES = {"posts.tasks.export.*": {"queue": "slow"}}
+SLOW = ("export.*", "feeds.*", "newsletter.send_batch")
+CELERY_TASK_ROUTES = {f"posts.tasks.{name}": {"queue": "slow"} for name in SLOW}
 
 # Default no limit: one hung task blocks its process for ever. After the soft limit the task gets
 # SoftTimeLimitExceeded and may tidy up, after the hard one its process is killed. Seconds. A task
@@ -268,6 +269,9 @@ CELERY_DB_REUSE_MAX = 2**31
 # how many days it is kept: see `remove_old_exports`.
 EXPORT_SECONDS = env.float("EXPORT_SECONDS", 15)
 EXPORT_KEEP_DAYS = env.int("EXPORT_KEEP_DAYS", 7)
+
+# Lets imports of feeds fetch from the server's own network. For development alone.
+FEED_ALLOW_PRIVATE = env.bool("FEED_ALLOW_PRIVATE", False)
 
 # Where links in mails lead: a task has no request that could tell.
 here = "http://127.0.0.1:8000" if DEBUG else f"https://{ALLOWED_HOSTS[0].lstrip('.')}"

@@ -1,7 +1,20 @@
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import transaction
 
 from .forms import PostForm
-from .models import Analysis, DigestMail, Export, Post, Run
+from .models import (
+    Analysis,
+    Delivery,
+    DigestMail,
+    Export,
+    Feed,
+    FeedEntry,
+    Newsletter,
+    Post,
+    Run,
+    Subscriber,
+)
+from .tasks.newsletter import announce
 
 
 class ReadOnly:
@@ -35,6 +48,12 @@ class PostAdmin(admin.ModelAdmin):
     def get_changeform_initial_data(self, request):
         return {"author": request.user.pk, **super().get_changeform_initial_data(request)}
 
+    def save_model(self, request, post, form, change):
+        """Mail a post that is published here. The admin's views run in a transaction."""
+        super().save_model(request, post, form, change)
+        if "status" in form.changed_data and post.status == Post.Status.PUBLISHED:
+            announce(post)
+
 
 @admin.register(Run)
 class RunAdmin(ReadOnly, admin.ModelAdmin):
@@ -56,3 +75,62 @@ class ExportAdmin(ReadOnly, admin.ModelAdmin):
 class DigestMailAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["week", "recipient", "claimed_at"]
     date_hierarchy = "week"
+
+
+@admin.register(Subscriber)
+class SubscriberAdmin(admin.ModelAdmin):
+    readonly_fields = ["created_at", "confirmation_sent_at"]
+    list_display = ["email", "confirmed_at", "unsubscribed_at"]
+    list_filter = [
+        ("confirmed_at", admin.EmptyFieldListFilter),
+        ("unsubscribed_at", admin.EmptyFieldListFilter),
+    ]
+    search_fields = ["email"]
+
+
+@admin.register(Newsletter)
+class NewsletterAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["post", "promised_at", "queued_at", "finished_at", "summary"]
+    list_filter = [("finished_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["post"]
+
+    def has_delete_permission(self, request, obj=None):
+        # The row remembers that the post was mailed. It goes with the post.
+        return obj is None or super().has_delete_permission(request, obj)
+
+    def get_actions(self, request):
+        return {}
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnly, admin.ModelAdmin):
+    """Who got which newsletter. «Claimed» for longer than minutes: nobody knows, see `reason`."""
+
+    list_display = ["newsletter", "subscriber", "status", "claimed_at", "reason"]
+    list_filter = ["status"]
+    list_select_related = ["newsletter__post", "subscriber"]
+    search_fields = ["subscriber__email"]
+    actions = ["send_again"]
+
+    @admin.action(description="Send again to selected recipients (they may get a second mail)")
+    def send_again(self, request, deliveries):
+        with transaction.atomic():
+            newsletters = Newsletter.objects.filter(delivery__in=deliveries).distinct()
+            posts = [newsletter.post for newsletter in newsletters.select_related("post")]
+            number = deliveries.exclude(status=Delivery.Status.SENT).delete()[0]
+            Newsletter.objects.filter(post__in=posts).update(finished_at=None)
+            for post in posts:
+                announce(post)
+        self.message_user(request, f"{number} recipients get it again.", messages.SUCCESS)
+
+
+class FeedEntryInline(ReadOnly, admin.TabularInline):
+    model = FeedEntry
+    fields = ["post", "dated"]
+    can_delete = False
+
+
+@admin.register(Feed)
+class FeedAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["url", "title", "imported_at"]
+    search_fields = ["url", "title"]

@@ -25,6 +25,15 @@ class SearchForm(forms.Form):
     )
 
 
+class SubscribeForm(forms.Form):
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+        error_messages={"required": "Type the address that the newsletter should go to."},
+    )
+
+
 class PostForm(forms.ModelForm):
     class Meta:
         model = Post

@@ -3,7 +3,7 @@ from django.urls import include, path
 
 from .feeds import LatestPosts
 from .sitemaps import SITEMAPS
-from .views import blog, writing
+from .views import blog, newsletter, writing
 
 app_name = "posts"
 urlpatterns = [
@@ -11,6 +11,14 @@ urlpatterns = [
     path("archive/", blog.archive, name="archive"),
     path("feed/", LatestPosts(), name="feed"),
     path("sitemap.xml", sitemap, {"sitemaps": SITEMAPS}, name="sitemap"),
+    path("newsletter/", newsletter.subscribe, name="newsletter"),
+    path("newsletter/check/", newsletter.check_mailbox, name="newsletter_check"),
+    path("newsletter/confirm/<str:token>/", newsletter.confirm, name="newsletter_confirm"),
+    path(
+        "newsletter/unsubscribe/<str:token>/",
+        newsletter.unsubscribe,
+        name="newsletter_unsubscribe",
+    ),
     path("posts/<slug:slug>/", blog.detail, name="detail"),
     path("write/", writing.desk, name="desk"),
     path("write/new/", writing.new, name="new"),

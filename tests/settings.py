@@ -30,6 +30,7 @@ for name in (
     "CACHE_URL",
     "EMAIL_URL",
     "EXPORT_KEEP_DAYS",
+    "FEED_ALLOW_PRIVATE",
     "HTTPS",
     "METRICS_TOKEN",
     "SECRET_KEY",

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -11,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from ..access import staff_required
 from ..forms import PostForm, ScheduleForm
 from ..models import Post
+from ..tasks.newsletter import announce
 
 IMPATIENT_AFTER = timedelta(seconds=20)  # Then the panel says that no worker seems to run.
 
@@ -72,6 +74,7 @@ def act(request, pk, action):
     valid = [f.is_valid() for f in (form, schedule) if f]  # Both, so that all errors are shown.
     if not all(valid):
         return edit_page(request, form or PostForm(instance=post), schedule)
+    comes_out = action == "publish" and post.status != Post.Status.PUBLISHED
     if action == "schedule":
         post.schedule(schedule.cleaned_data["publish_at"])
         message = f"Scheduled “{post}”. It comes out by itself."
@@ -81,7 +84,10 @@ def act(request, pk, action):
     else:
         post.unpublish()
         message = f"“{post}” is a draft again."
-    post.save()
+    with transaction.atomic():
+        post.save()
+        if comes_out:
+            announce(post)
     messages.success(request, message)
     return redirect("posts:edit", post.pk) if from_edit_page else redirect("posts:desk")
 

@@ -31,16 +31,6 @@ def test_a_second_run_finds_nothing(make_post):
     assert (publish_due_posts(), publish_due_posts()) == (1, 0)
 
 
-def test_it_is_one_conditional_update(make_post, django_assert_num_queries):
-    make_post("a", status="scheduled")
-    make_post("b", status="scheduled")
-    with django_assert_num_queries(1) as queries:
-        assert publish_due_posts() == 2
-    sql = queries[0]["sql"]
-    assert sql.startswith("UPDATE")
-    assert "scheduled" in sql
-
-
 @pytest.mark.parametrize("status", ["scheduled", "published"])
 def test_only_drafts_may_lack_a_date(make_post, status):
     with pytest.raises(IntegrityError), transaction.atomic():
