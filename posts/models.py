@@ -126,6 +126,7 @@ class Run(models.Model):
     arguments = models.JSONField(default=dict)
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     created_at = models.DateTimeField(auto_now_add=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
 
     objects = RunQuerySet.as_manager()
 
