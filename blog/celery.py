@@ -4,7 +4,9 @@ import logging
 import os
 import sys
 
-from celery import Celery, signals
+from celery import signals
+
+from tasklog import Celery
 
 from . import heartbeat  # noqa: F401  (connects its signals)
 

@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "django_celery_results",
     "django_celery_beat",
     "django_htmx",
+    "tasklog.apps.TasklogConfig",
     "blog.apps.BlogConfig",
     "posts.apps.PostsConfig",
 ]
@@ -200,7 +201,7 @@ CELERY_RESULT_BACKEND_MAX_RETRIES = 20
 # queues would be bound to the same key, and a message sent to that key would go to both.
 CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("celery", "slow")]
 CELERY_TASK_CREATE_MISSING_QUEUES = False
-SLOW = ("export.*", "feeds.*", "newsletter.send_batch")
+SLOW = ("export.*", "feeds.*", "images.*", "newsletter.send_batch")
 CELERY_TASK_ROUTES = {f"posts.tasks.{name}": {"queue": "slow"} for name in SLOW}
 
 # Default no limit: one hung task blocks its process for ever. After the soft limit the task gets
@@ -262,6 +263,10 @@ CELERY_TIMEZONE = TIME_ZONE
 # Default 0: Celery closes the database connection before and after every task, whatever
 # CONN_MAX_AGE says. This keeps it; blog/celery.py gives workers the rules that requests have.
 CELERY_DB_REUSE_MAX = 2**31
+
+# Default all False, see tasklog/conf.py. Each call is in the table before it is sent; in a
+# transaction it is sent on commit, and later where broker or process died; an ETA waits there too.
+TASKLOG = {"TRACK": True, "OUTBOX": True, "SCHEDULE_ETA": True}
 
 # --- The site's own -------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import pytest
 from celery import current_app
+from django.utils.module_loading import autodiscover_modules
 
 from blog import checks
 from posts.tasks.export import export_blog
@@ -14,6 +15,7 @@ def found(check):
 @pytest.fixture
 def conf():
     """Celery's configuration, put back after the test."""
+    autodiscover_modules("tasks")  # a task keeps the limit that holds when it is made
     app = current_app._get_current_object()
     before = {key: app.conf[key] for key in ("broker_transport_options", "task_time_limit")}
     yield app.conf

@@ -1,0 +1,205 @@
+"""The Celery application through which every call passes."""
+
+import logging
+import threading
+
+import celery
+from celery.app.control import Control as StockControl
+from celery.contrib.django.task import DjangoTask
+from celery.utils import uuid
+from django.db import transaction
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+from kombu.utils.json import loads
+
+from . import conf
+from .record import record
+
+logger = logging.getLogger(__name__)
+
+SENT_LATER = "The broker is away: %s is sent when it is back."
+
+# What can be chosen for the site, for a task, and for a call.
+CHOICES = ("track", "outbox", "schedule_eta")
+
+
+class LoggedTask(DjangoTask):
+    """A base class for tasks that want all of tasklog, whatever the settings say.
+
+    ``@shared_task(base=LoggedTask)``. For one thing alone: ``@shared_task(outbox=True)``.
+    """
+
+    track = outbox = schedule_eta = True
+
+
+class Control(StockControl):
+    """Remote control that knows of the calls which no worker has heard of yet."""
+
+    def revoke(self, task_id, *args, **kwargs):
+        """Revoke tasks. Those that wait in the table are REVOKED at once.
+
+        Takes, returns and raises what Celery's own `revoke` does.
+        """
+        setup_django()
+        from .dispatcher import withdraw
+
+        ids = task_id if isinstance(task_id, (list, tuple, set)) else [task_id]
+        for withdrawn in withdraw(ids):
+            self.app.backend.mark_as_revoked(withdrawn, "revoked before it was sent")
+        return super().revoke(task_id, *args, **kwargs)
+
+
+class Celery(celery.Celery):
+    """Celery's application, which writes calls into the database as ``settings.TASKLOG`` says.
+
+    Each of TRACK, OUTBOX and SCHEDULE_ETA can be chosen for a task too
+    (``@shared_task(track=True)``) and for a call (``apply_async(outbox=False)``), which has the
+    last word. When a task retries or replaces itself it is still the same call, and goes Celery's
+    usual way.
+
+    What is promised: an outbox call is sent at least once, always under the same id. It is sent
+    twice only where a process was cut off between sending it and noting that it did, or where the
+    broker took it and could not say so any more. A scheduled call is sent at most once, and never
+    before its ETA.
+    """
+
+    control_cls = "tasklog.app:Control"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._sending = threading.local()
+        self.on_after_finalize.connect(self._schedule_dispatcher)
+
+    def send_task(self, name, args=None, kwargs=None, countdown=None, eta=None, **options):
+        """Send a task by name. All calls pass here: `delay`, `apply_async`, canvas and beat.
+
+        Takes what Celery's `send_task` does, and ``track``, ``outbox`` and ``schedule_eta``, each
+        a bool or None. `TaskCall.retry` adds ``retry_of``, the call that is made again.
+
+        Returns:
+            AsyncResult: also of a call that is sent later.
+
+        Raises:
+            kombu.exceptions.EncodeError: an argument is nothing that JSON can carry.
+            kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
+        """
+        retry_of = options.pop("retry_of", None)
+        asked = {choice: options.pop(choice, None) for choice in CHOICES}
+        when = {"countdown": countdown, "eta": eta}
+        if options.get("retries") or options.get("replaced_task_nesting"):
+            return super().send_task(name, args, kwargs, **when, **options)
+        task = options.get("task_type") or self._tasks.get(name)
+        if options.get("ignore_result") is None:
+            options["ignore_result"] = getattr(task, "ignore_result", False)
+        track, outbox, schedule_eta = choose(asked, task, options["ignore_result"])
+        if not (track or outbox or (schedule_eta and (eta or countdown)) or retry_of):
+            return super().send_task(name, args, kwargs, **when, **options)
+
+        setup_django()
+        from .databases import for_a_call
+
+        alias, in_transaction = (retry_of._state.db, False) if retry_of else for_a_call()
+        waits = bool(schedule_eta and (eta or countdown))
+        options["task_id"] = options.get("task_id") or uuid()
+        call, frozen = record(self, name, args, kwargs, options=options, waits=waits, **when)
+        call.retry_of = retry_of
+        if waits and call.replayable:
+            call.store(alias)
+            return self._result(call, options)
+        if outbox and in_transaction:
+            call.store(alias)
+            self._send_on_commit(call, frozen, alias)
+            return self._result(call, options)
+        if track or retry_of:
+            call.sent_at = Now()
+            call.store(alias)
+        try:
+            return super().send_task(name, args, kwargs, **when, **options)
+        except OperationalError:
+            call.sent_at = None
+            if outbox and call.replayable:
+                call.store(alias)
+                logger.warning(SENT_LATER, call)
+                return self._result(call, options)
+            if track or retry_of:
+                call.store(alias)  # as it is: not sent
+            raise
+
+    def send_call(self, call, args, kwargs, options, **extra):
+        """Send a call that was written down, under its own id.
+
+        Args:
+            call (TaskCall): the call.
+            args (list): its positional arguments.
+            kwargs (dict): its keyword arguments.
+            options (dict): as written down.
+            **extra: options for this one time: ``producer``, ``retry``.
+
+        Raises:
+            kombu.exceptions.OperationalError: the broker is away.
+        """
+        options = {**options, **extra, "task_id": call.task_id, "add_to_parent": False}
+        self._sending.now = True
+        try:
+            super().send_task(call.name, args, kwargs, **options)
+        finally:
+            self._sending.now = False
+
+    @property
+    def current_worker_task(self):
+        """The task that runs here. It is not the parent of the calls that it sends for others."""
+        return None if getattr(self._sending, "now", False) else super().current_worker_task
+
+    def _send_on_commit(self, call, frozen, alias):
+        def send_call():
+            try:
+                self.send_call(call, *loads(frozen))
+            except OperationalError:
+                if not call.replayable:
+                    raise
+                logger.warning(SENT_LATER, call)
+            else:
+                call.mark_sent(alias)
+
+        # Robust: what fails after the commit is logged, and does not fail a request that is done.
+        # But nobody else could send a call whose arguments are hidden.
+        transaction.on_commit(send_call, using=alias, robust=call.replayable)
+
+    def _result(self, call, options):
+        """Return the AsyncResult of a call that is sent later, as send_task() would."""
+        result = (options.get("result_cls") or self.AsyncResult)(call.task_id)
+        result.ignored = options["ignore_result"]
+        parent = self.current_worker_task
+        if parent and options.get("add_to_parent", True):
+            parent.add_trail(result)
+        return result
+
+    def _schedule_dispatcher(self, sender, **kwargs):
+        """Let beat send the dispatcher, in a site that has something for it to do."""
+        every = conf.get("SEND_EVERY")
+        if every and (conf.get("OUTBOX") or conf.get("SCHEDULE_ETA")):
+            dispatcher = self.signature("tasklog.send_due_calls")
+            # A dispatcher that waited for a worker is replaced by the next one.
+            self.add_periodic_task(every, dispatcher, name="tasklog.send_due_calls", expires=every)
+
+
+def choose(asked, task, ignore_result):
+    """Return whether to track, to use the outbox, and to keep ETAs: the call's word, the task's,
+    the site's. A result that nobody wants is not tracked unless call or task ask for it.
+    """
+    chosen = []
+    for choice in CHOICES:
+        wanted = asked[choice] if asked[choice] is not None else getattr(task, choice, None)
+        if wanted is None:
+            wanted = conf.get(choice.upper()) and not (choice == "track" and ignore_result)
+        chosen.append(wanted)
+    return chosen
+
+
+def setup_django():
+    """Set Django up where nobody has: `celery call` does not."""
+    import django
+    from django.apps import apps
+
+    if not apps.ready:
+        django.setup()

@@ -1,0 +1,158 @@
+"""Sending what waits in the table: calls whose ETA has come, and calls that were left unsent.
+
+Any number of dispatchers may run. Each claims its calls in the database before it sends them.
+"""
+
+import logging
+import time
+from datetime import timedelta
+
+from celery import current_app
+from django.db import connections, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from . import conf
+from .databases import aliases
+from .models import TaskCall
+
+logger = logging.getLogger(__name__)
+
+
+def send_due_calls(seconds=None):
+    """Send what is due, until nothing is, or until the time is over.
+
+    A scheduled call is sent at most once: between the claim and the note that it was sent nothing
+    sends it again, and what is cut off there stays visible (`TaskCall.objects.stale_scheduled`).
+    A call that its process left unsent is sent at least once.
+
+    Args:
+        seconds (float | None): how long to go on. None: for as long as it takes.
+
+    Returns:
+        int: how many calls were sent.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker is away. What was claimed and not tried waits
+            for the next dispatcher.
+    """
+    deadline = time.monotonic() + seconds if seconds else float("inf")
+    sent = 0
+    for alias in aliases():
+        calls = TaskCall.objects.using(alias)
+        abandoned = find_abandoned(calls)
+        for queryset, once in ((calls.due(), True), (abandoned, False)):
+            if not queryset.exists():
+                continue
+            # Before the claim: with the broker away nothing is claimed. A connection of its own,
+            # because one from the pool may have died since.
+            with current_app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1)
+                producer = current_app.amqp.Producer(connection, auto_declare=False)
+                while time.monotonic() < deadline and (claimed := claim(queryset)):
+                    sent += send(claimed, alias, producer, once)
+    return sent
+
+
+def find_abandoned(calls):
+    """Return the committed calls that their process has not sent, though it had the time to.
+
+    When it was committed stands nowhere, so the time is counted from when a dispatcher first saw
+    the call. A call with a result was sent: only the note of it is missing.
+
+    Args:
+        calls (TaskCallQuerySet): all calls of a database.
+
+    Returns:
+        TaskCallQuerySet: the oldest first.
+    """
+    unsent = calls.unsent().exclude(args=None)
+    unsent.filter(claimed_at=None).update(claimed_at=Now())
+    given_up = Now() - timedelta(seconds=conf.get("RESEND_AFTER"))
+    abandoned = unsent.filter(claimed_at__lt=given_up).order_by("pk")
+    if abandoned.exists():
+        abandoned.with_result().update(sent_at=Now())
+    return abandoned
+
+
+def claim(queryset):
+    """Take a batch of calls, so that no other dispatcher does.
+
+    Args:
+        queryset (TaskCallQuerySet): what may be taken. Once taken, a call has to be out of it.
+
+    Returns:
+        list[TaskCall]: at most BATCH_SIZE, in the queryset's order; empty when all are taken.
+    """
+    size, alias = conf.get("BATCH_SIZE"), queryset.db
+    if connections[alias].features.has_select_for_update_skip_locked:
+        with transaction.atomic(using=alias):
+            calls = list(queryset.select_for_update(skip_locked=True)[:size])
+            ids = [call.pk for call in calls]
+            TaskCall.objects.using(alias).filter(pk__in=ids).update(claimed_at=Now())
+        return calls
+    candidates = list(queryset[:size])
+    with transaction.atomic(using=alias):
+        return [
+            call
+            for call in candidates
+            if queryset.order_by().filter(pk=call.pk).update(claimed_at=Now())
+        ]
+
+
+def send(calls, alias, producer, once):
+    """Send claimed calls, and note which were sent.
+
+    Args:
+        calls (list[TaskCall]): claimed.
+        alias (str): their database.
+        producer (kombu.Producer): connected.
+        once (bool): rather not at all than twice.
+
+    Returns:
+        int: how many were sent. One that cannot be sent is logged, stays, and holds up no other.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker went away. The calls that were not tried are
+            given back; of the one in the middle nobody knows, so it stays claimed if `once`.
+    """
+    rows = TaskCall.objects.using(alias)
+    sent, tried = [], 0
+    try:
+        for call in calls:
+            tried += 1
+            try:
+                options = {**call.options, "retry": False} if once else call.options
+                current_app.send_call(call, call.args, call.kwargs, options, producer=producer)
+            except OperationalError:
+                back = calls[tried if once else tried - 1 :]
+                rows.filter(pk__in=[call.pk for call in back]).update(claimed_at=None)
+                raise
+            except Exception:
+                logger.exception("%s cannot be sent.", call)
+            else:
+                sent.append(call.pk)
+    finally:
+        rows.filter(pk__in=sent).update(sent_at=Now())
+    return len(sent)
+
+
+def withdraw(task_ids):
+    """Take calls out of the table's queue, so that nobody sends them.
+
+    Args:
+        task_ids (Iterable[str]): of any calls.
+
+    Returns:
+        list[str]: of those that were still waiting.
+    """
+    waiting = Q(sent_at=None) & (Q(claimed_at=None) | Q(eta=None))
+    return [
+        task_id
+        for alias in aliases()
+        for task_id in task_ids
+        if TaskCall.objects.using(alias)
+        .filter(waiting, task_id=task_id)
+        .update(claimed_at=Now(), sent_at=Now())
+    ]

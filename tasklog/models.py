@@ -1,0 +1,227 @@
+"""The table of calls."""
+
+from celery import current_app, states
+from django.db import models
+from django.db.models import Case, Exists, OuterRef, Q, Value, When
+from django.db.models.constants import OnConflict
+from django.db.models.functions import Coalesce, Now
+from django_celery_results.models import TaskResult
+
+from .fields import MessageField, ResultField
+
+SCHEDULED = "SCHEDULED"  # waits in the table for its ETA
+SCHEDULED_SENT = "SCHEDULED_SENT"  # its ETA has come, and it was sent; no worker has begun it
+
+# Options that tie a call to the moment, or to the canvas which it was part of.
+TIES = {"chord", "eta", "group_id", "group_index", "parent_id", "reply_to", "root_id"}
+
+STATE = Coalesce(
+    "result__status",
+    Case(
+        When(eta=None, then=Value(states.PENDING)),
+        When(sent_at=None, then=Value(SCHEDULED)),
+        default=Value(SCHEDULED_SENT),
+    ),
+)
+
+
+class NotReplayable(ValueError):
+    """The call cannot be sent again. The message says why."""
+
+
+class TaskCallQuerySet(models.QuerySet):
+    def in_state(self, *wanted):
+        """Calls in one of these states: Celery's, SCHEDULED or SCHEDULED_SENT."""
+        return self.alias(state=STATE).filter(state__in=wanted)
+
+    def scheduled(self):
+        """Calls that wait for their ETA, or to be claimed after it."""
+        return self.filter(sent_at=None, claimed_at=None, eta__isnull=False)
+
+    def due(self):
+        """Scheduled calls whose ETA has come, by the database's clock. The oldest first."""
+        return self.scheduled().filter(eta__lte=Now()).order_by("eta", "pk")
+
+    def unsent(self):
+        """Calls without an ETA that nobody has sent yet."""
+        return self.filter(sent_at=None, eta=None)
+
+    def stale(self, older_than, acceptable_states=()):
+        """Calls that have not ended, and of which nothing was heard for a long time.
+
+        What counts is the last thing that is known: a stored state, else that it was sent, else
+        its ETA, else that it was made. Of a task that ignores its result nothing is heard once it
+        is sent, so these are left out.
+
+        Args:
+            older_than (timedelta): how long it has been silent.
+            acceptable_states (Iterable[str]): states which are fine, however long they last.
+
+        Returns:
+            TaskCallQuerySet: the one that has been silent for longest comes first.
+        """
+        heard = Coalesce("result__date_done", "sent_at", "eta", "submitted_at")
+        return (
+            self.alias(state=STATE)
+            .annotate(heard_at=heard)
+            .filter(heard_at__lt=Now() - older_than)
+            .exclude(state__in=[*states.READY_STATES, *acceptable_states])
+            .exclude(ignore_result=True, sent_at__isnull=False)
+            .order_by("heard_at", "pk")
+        )
+
+    def stale_scheduled(self, older_than):
+        """Calls whose ETA passed long ago, and which are still not sent.
+
+        Either no dispatcher runs, or one claimed the call (see ``claimed_at``) and was cut off
+        before it was sure to have sent it. `TaskCall.resend` sends it.
+
+        Args:
+            older_than (timedelta): how long ago the ETA was.
+
+        Returns:
+            TaskCallQuerySet: the most overdue first.
+        """
+        overdue = self.filter(sent_at=None, eta__lt=Now() - older_than)
+        return overdue.order_by("eta", "pk")
+
+    def with_result(self):
+        """Calls of which a worker has stored a state, whatever it is."""
+        results = TaskResult.objects.filter(task_id=OuterRef("task_id"))
+        return self.filter(Exists(results))
+
+
+class TaskCall(models.Model):
+    """A call of a task: what was asked for, when, and how it was sent.
+
+    The status is that of its result. As long as there is none it is PENDING, SCHEDULED or
+    SCHEDULED_SENT. Where the caller hides arguments (``argsrepr``, ``kwargsrepr``), ``args`` and
+    ``kwargs`` are None, and the call cannot be sent from here.
+    """
+
+    # With its result goes the call: `forget()` and the cleanup of results take both.
+    result = ResultField(TaskResult, on_delete=models.CASCADE, related_name="call")
+    name = models.CharField("task", max_length=255)
+    args = MessageField("positional arguments", null=True, editable=False)
+    kwargs = MessageField("keyword arguments", null=True, editable=False)
+    options = MessageField(default=dict, editable=False, help_text="As for apply_async().")
+    queue = models.CharField(max_length=255, blank=True)
+    ignore_result = models.BooleanField(default=False)
+    eta = models.DateTimeField("ETA", null=True, blank=True, help_text="When it is to be sent.")
+    submitted_at = models.DateTimeField(db_default=Now())
+    claimed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a dispatcher took it, to send it."
+    )
+    sent_at = models.DateTimeField(null=True, blank=True)
+    retry_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries"
+    )
+
+    objects = TaskCallQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "call"
+        permissions = [
+            ("retry_taskcall", "Can send a call again under a new id"),
+            ("resend_taskcall", "Can send a call again under its own id"),
+            ("revoke_taskcall", "Can revoke a call"),
+            ("terminate_taskcall", "Can terminate a running task"),
+        ]
+        indexes = [
+            # All that dispatchers ask for. Small: a call leaves it when it is sent.
+            models.Index(fields=["eta"], condition=Q(sent_at=None), name="tasklog_unsent"),
+            models.Index(fields=["name", "-id"], name="tasklog_name"),
+            models.Index(fields=["submitted_at"], name="tasklog_submitted"),
+        ]
+
+    def __str__(self):
+        return f"{self.name}[{self.task_id}]"
+
+    @property
+    def status(self):
+        """Celery's word for how it goes, or SCHEDULED or SCHEDULED_SENT."""
+        if self.result:
+            return self.result.status
+        if self.eta is None:
+            return states.PENDING
+        return SCHEDULED_SENT if self.sent_at else SCHEDULED
+
+    @property
+    def replayable(self):
+        """Whether the arguments are here."""
+        return self.args is not None
+
+    def store(self, alias):
+        """Insert it, in one statement. A call that is made again under its id replaces the row.
+
+        Args:
+            alias (str): the database.
+        """
+        fields = [field for field in self._meta.concrete_fields if not field.primary_key]
+        TaskCall.objects.using(alias)._insert(
+            [self],
+            fields=fields,
+            using=alias,
+            on_conflict=OnConflict.UPDATE,
+            update_fields=[field for field in fields if field.name != "result"],
+            unique_fields=[self._meta.get_field("result")],
+        )
+
+    def mark_sent(self, alias):
+        """Note that its message is with the broker: nothing is left to send.
+
+        Args:
+            alias (str): the database.
+        """
+        TaskCall.objects.using(alias).filter(task_id=self.task_id).update(sent_at=Now())
+
+    def retry(self):
+        """Call the task again: the same arguments, queue, priority and links, under a new id.
+
+        An expiry is counted anew. It runs at once, whatever the ETA was. What ties it to the
+        canvas that it was part of (group, chord, parent) is left out: that has had its result.
+
+        Returns:
+            AsyncResult: of the new call, whose ``retry_of`` is this one.
+
+        Raises:
+            NotReplayable: the caller has hidden the arguments.
+            kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
+        """
+        if not self.replayable:
+            raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
+        options = {key: value for key, value in self.options.items() if key not in TIES}
+        if "expires" in options:
+            options["expires"] = (options["expires"] - self.submitted_at).total_seconds()
+        return current_app.send_task(self.name, self.args, self.kwargs, retry_of=self, **options)
+
+    def resend(self):
+        """Send the message again, under its own id: for a call whose message was lost.
+
+        If the message was not lost, the task runs twice.
+
+        Returns:
+            AsyncResult: of this call.
+
+        Raises:
+            NotReplayable: the caller has hidden the arguments, or the call has ended: see `retry`.
+            kombu.exceptions.OperationalError: the broker is away.
+        """
+        if not self.replayable:
+            raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
+        if self.status in states.READY_STATES:
+            raise NotReplayable(f"{self} has ended: {self.status}. Retry it instead.")
+        current_app.send_call(self, self.args, self.kwargs, self.options)
+        self.mark_sent(self._state.db)
+        return current_app.AsyncResult(self.task_id)
+
+    def revoke(self, terminate=False):
+        """Keep the call from running.
+
+        Args:
+            terminate (bool): end it, too, if it runs already. The process that runs it is killed.
+
+        Raises:
+            kombu.exceptions.OperationalError: the broker is away.
+        """
+        current_app.control.revoke(self.task_id, terminate=terminate)

@@ -1,0 +1,138 @@
+"""A call, as it is written down: exact enough to be sent later, or again."""
+
+from datetime import datetime, timedelta
+
+from celery.utils.time import maybe_make_aware
+from django.db.models.functions import Now
+from django.utils.dateparse import parse_datetime
+from kombu import Exchange, Queue
+from kombu.exceptions import EncodeError
+from kombu.utils.json import dumps, loads
+
+# Options for the moment of the call alone.
+FLEETING = {
+    "add_to_parent", "connection", "producer", "publisher", "replaced_task_nesting", "result_cls",
+    "retries", "route_name", "router", "task_id", "task_type",
+}  # fmt: skip
+
+# What is kept of the options where the caller hides arguments.
+OPEN = ("argsrepr", "kwargsrepr", "queue", "priority", "expires")
+
+
+def record(app, name, args, kwargs, *, countdown, eta, options, waits):
+    """Write down a call.
+
+    Args:
+        app (Celery): routes the call.
+        name (str): of the task.
+        args (list | tuple | None): positional arguments.
+        kwargs (dict | None): keyword arguments.
+        countdown (float | None): seconds from now.
+        eta (datetime | str | None): when to run.
+        options (dict): the others, as send_task() got them, with a ``task_id``.
+        waits (bool): whether it waits in the table for its ETA.
+
+    Returns:
+        tuple[TaskCall, str]: the row, not stored yet, and what the message needs, as JSON:
+        positional arguments, keyword arguments and options.
+
+    Raises:
+        kombu.exceptions.EncodeError: an argument or option is nothing that JSON can carry.
+        celery.exceptions.QueueNotFound: the queue is none of the site's.
+    """
+    from .models import TaskCall
+
+    kept = resolve(app, name, args, kwargs, options)
+    if (eta or countdown) and not waits:
+        kept["eta"] = moment(app, eta or countdown)
+    frozen = freeze(name, args, kwargs, kept)
+    call = TaskCall(
+        task_id=options["task_id"],
+        name=name,
+        queue=kept.get("queue", ""),
+        ignore_result=bool(options.get("ignore_result")),
+    )
+    if waits:
+        # A countdown is counted by the clock that says when it is over: the database's.
+        call.eta = moment(app, eta) if eta else Now() + timedelta(seconds=countdown)
+    if hides_arguments(kept):
+        call.options = {key: kept[key] for key in OPEN if key in kept}
+    else:
+        call.args, call.kwargs, call.options = loads(frozen)
+    return call, frozen
+
+
+def resolve(app, name, args, kwargs, options):
+    """Return the options with everything in them that depends on where and when the call is made.
+
+    That is the queue, the parent, whom to answer, and the moment at which it expires. Arguments as
+    for `record`.
+    """
+    kept = {key: value for key, value in options.items() if value is not None}
+    router = kept.get("router") or app.amqp.router
+    route_name, task = kept.get("route_name") or name, kept.get("task_type") or app._tasks.get(name)
+    kept = {key: value for key, value in kept.items() if key not in FLEETING}
+    kept = router.route(kept, route_name, args, kwargs, task)
+    for key, value in kept.items():
+        if isinstance(value, (Queue, Exchange)):
+            kept[key] = value.name
+    if "expires" in kept:
+        kept["expires"] = moment(app, kept["expires"])
+    if parent := app.current_worker_task:
+        kept.setdefault("root_id", parent.request.root_id or parent.request.id)
+        kept.setdefault("parent_id", parent.request.id)
+        if app.conf.task_inherit_parent_priority:
+            kept.setdefault("priority", parent.request.delivery_info.get("priority"))
+    kept.setdefault("reply_to", app.thread_oid)
+    return kept
+
+
+def moment(app, when):
+    """Return an aware datetime for a datetime, its ISO form, or a number of seconds from now.
+
+    Raises:
+        ValueError: the text is not a datetime.
+    """
+    if isinstance(when, str):
+        text, when = when, parse_datetime(when)
+        if when is None:
+            raise ValueError(f"{text!r} is not a datetime in ISO 8601 form.")
+    if not isinstance(when, datetime):
+        when = app.now() + timedelta(seconds=when)
+    return maybe_make_aware(when, app.timezone)
+
+
+def freeze(name, args, kwargs, options):
+    """Return arguments and options as JSON, or name the first one that JSON cannot carry.
+
+    Raises:
+        kombu.exceptions.EncodeError: with the argument's name or place, its type and the reason.
+    """
+    args, kwargs = list(args or ()), dict(kwargs or {})
+    try:
+        return dumps([args, kwargs, options])
+    except (TypeError, ValueError, RecursionError) as error:
+        parts = [(f"argument {n}", value) for n, value in enumerate(args, 1)]
+        parts += [(f"argument {key!r}", value) for key, value in kwargs.items()]
+        parts += [(f"option {key!r}", value) for key, value in options.items()]
+        for what, value in parts:
+            try:
+                dumps(value)
+            except (TypeError, ValueError, RecursionError) as reason:
+                raise EncodeError(
+                    f"{name} was not called: {what}, a {type(value).__name__}, cannot be sent as "
+                    f"JSON ({reason}). Pass an id or plain values."
+                ) from error
+        raise EncodeError(f"{name} was not called: {error}") from error
+
+
+def hides_arguments(options):
+    """Whether the caller hides arguments, of this call or of one that follows it.
+
+    Custom ``argsrepr`` and ``kwargsrepr`` are how Celery keeps secrets out of logs and results.
+    https://docs.celeryq.dev/en/stable/userguide/tasks.html#hiding-sensitive-information-in-arguments
+    """
+    if isinstance(options, dict):
+        hidden = options.get("argsrepr") is not None or options.get("kwargsrepr") is not None
+        return hidden or any(hides_arguments(value) for value in options.values())
+    return isinstance(options, (list, tuple)) and any(hides_arguments(item) for item in options)

@@ -1,0 +1,25 @@
+"""The tasks that beat sends."""
+
+from celery import shared_task
+
+from . import conf, dispatcher
+
+
+@shared_task(
+    name="tasklog.send_due_calls",
+    ignore_result=True,
+    track=False,
+    outbox=False,
+    schedule_eta=False,
+)
+def send_due_calls():
+    """Send the calls whose ETA has come, and those that their process left unsent.
+
+    Beat sends it every SEND_EVERY seconds. It goes on for as long at most, so that many due calls
+    do not hold all processes of a worker. Safe to run twice, and at the same time: each call is
+    claimed in the database. Acknowledged early: the next run does what this one left.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker went away.
+    """
+    return dispatcher.send_due_calls(conf.get("SEND_EVERY"))

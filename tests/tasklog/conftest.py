@@ -1,0 +1,43 @@
+"""Fixtures: the broker's queue, looked at from outside, and a broker that is away."""
+
+import json
+
+import pytest
+from celery import current_app
+from django.test import override_settings
+
+from tests.services import free_port
+
+
+@pytest.fixture
+def tasklog():
+    """Choose settings: ``with tasklog(TRACK=True): …``. What is not named is off."""
+    return lambda **choices: override_settings(TASKLOG=choices)
+
+
+@pytest.fixture
+def messages(redis_server, transactional_db):
+    """What is in the queue: ``messages()`` is a list of headers, the oldest first."""
+    client = redis_server.client()
+    client.flushdb()
+
+    def read(queue="celery"):
+        return [json.loads(raw)["headers"] for raw in reversed(client.lrange(queue, 0, -1))]
+
+    yield read
+    client.flushdb()
+
+
+@pytest.fixture
+def broker_away(monkeypatch):
+    """Let calls find no broker, until ``broker_away.undo()``."""
+    app = current_app._get_current_object()
+
+    def forget_connections():
+        app._pool = app.amqp._producer_pool = None
+
+    monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{free_port()}/0")
+    forget_connections()
+    yield monkeypatch
+    monkeypatch.undo()
+    forget_connections()
