@@ -18,7 +18,7 @@ from .helpers import text_of
 
 
 @pytest.fixture
-def broker(redis_server, monkeypatch):
+def broker(redis_server, monkeypatch, transactional_db):
     """An empty broker without workers, so that a ping need not wait."""
     monkeypatch.setattr(queues, "PING_TIMEOUT", 0.01)
     client = redis_server.client()
