@@ -30,6 +30,9 @@ def broker(redis_server, monkeypatch, transactional_db):
 def no_broker(monkeypatch):
     url = f"redis://127.0.0.1:{free_port()}/0"
     monkeypatch.setattr(current_app, "connection_for_write", lambda **options: Connection(url))
+    # A pool that is made now would go on with this address.
+    monkeypatch.setattr(current_app, "_pool", None)
+    monkeypatch.setattr(current_app.amqp, "_producer_pool", None)
 
 
 @pytest.fixture
