@@ -26,13 +26,16 @@ def broker(redis_server, monkeypatch, transactional_db):
     return client
 
 
-@pytest.fixture
-def no_broker(monkeypatch):
-    url = f"redis://127.0.0.1:{free_port()}/0"
+def use_broker(url, monkeypatch):
     monkeypatch.setattr(current_app, "connection_for_write", lambda **options: Connection(url))
-    # A pool that is made now would go on with this address.
+    # A pool that is made now would keep this address.
     monkeypatch.setattr(current_app, "_pool", None)
     monkeypatch.setattr(current_app.amqp, "_producer_pool", None)
+
+
+@pytest.fixture
+def no_broker(monkeypatch):
+    use_broker(f"redis://127.0.0.1:{free_port()}/0", monkeypatch)
 
 
 @pytest.fixture
@@ -112,9 +115,7 @@ def test_what_workers_hold_is_counted(broker, db):
 def test_a_broker_that_lets_nobody_look_gives_lengths_alone(db, monkeypatch):
     """As RabbitMQ: a queue is asked for its length, and one that nobody has made is empty."""
     monkeypatch.setattr(queues, "PING_TIMEOUT", 0.01)
-    monkeypatch.setattr(
-        current_app, "connection_for_write", lambda **options: Connection("memory://")
-    )
+    use_broker("memory://", monkeypatch)
     with Connection("memory://") as connection:
         simple = connection.SimpleQueue("slow")
         simple.put("a message")
