@@ -2,8 +2,13 @@
 
 import contextlib
 import smtplib
+from email.errors import MessageError
 
 from django.core.mail import get_connection
+
+# What Python raises for a message that is none: a line end in a header, an impossible address. Not
+# Exception: Celery's soft time limit is one, and says nothing of the mail.
+INVALID = (AssertionError, AttributeError, LookupError, MessageError, TypeError, ValueError)
 
 
 class MailError(OSError):
@@ -82,7 +87,7 @@ class Mailer:
             self.close()
             kind = MaybeSent if self.handed_over else NotTaken
             raise kind(f"{type(error).__name__}: {error}") from error
-        except Exception as error:
+        except INVALID as error:
             self.close()  # A conversation that stopped in the middle is of no use to the next mail.
             raise Refused(f"{type(error).__name__}: {error}") from error
 

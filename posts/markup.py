@@ -41,18 +41,30 @@ def to_html(text):
         },
         output_format="html",
     )
-    html = nh3.clean(
+    html = clean(html)
+    html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
+    # A wide table scrolls inside itself, not the page.
+    return html.replace("<table>", '<div class="scroll"><table>').replace(
+        "</table>", "</table></div>"
+    )
+
+
+def clean(html):
+    """Drop from HTML what the lists above do not allow.
+
+    Args:
+        html (str): untrusted.
+
+    Returns:
+        str: HTML that is safe to put on a page.
+    """
+    return nh3.clean(
         html,
         tags=TAGS,
         attributes=ATTRIBUTES,
         allowed_classes=CLASSES,
         tag_attribute_values={"td": ALIGN, "th": ALIGN},
         url_schemes={"http", "https", "mailto"},
-    )
-    html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
-    # A wide table scrolls inside itself, not the page.
-    return html.replace("<table>", '<div class="scroll"><table>').replace(
-        "</table>", "</table></div>"
     )
 
 

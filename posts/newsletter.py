@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from .analysis import analyse
-from .mailing import Mailer, MaybeSent, NotTaken, Refused
+from .mailing import INVALID, Mailer, MaybeSent, NotTaken, Refused
 from .models import Delivery, Newsletter, Post, Subscriber
 
 logger = logging.getLogger(__name__)
@@ -247,7 +247,7 @@ def deliver_one(mailer, claim, write, outcome):
     except MaybeSent as error:
         claim.reason = str(error)
         outcome.uncertain += 1
-    except Exception as error:  # Refused, or an address of which no mail can be made.
+    except (Refused, *INVALID) as error:  # The latter: no mail can be made for this address.
         claim.status, claim.reason = Delivery.Status.REFUSED, str(error) or repr(error)
         outcome.refused += 1
     claim.reason = claim.reason[: Delivery._meta.get_field("reason").max_length]

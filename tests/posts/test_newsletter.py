@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
 from django.core.mail.backends import locmem
 from django.db import IntegrityError, transaction
@@ -239,6 +240,19 @@ def test_a_header_injection_is_refused_with_its_reason(mail_server, subscribe, l
     subscribe("a@example.org\nBcc: victim@example.org")
     deliver(letter)
     assert "BadHeaderError" in Delivery.objects.get(status="refused").reason
+
+
+def test_a_time_limit_says_nothing_of_the_recipient(subscribe, letter, monkeypatch):
+    """It may come in the middle of a mail, so the claim stays, and the batch ends."""
+    subscribe(ADA)
+
+    def hit_the_limit(self, messages):
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(locmem.EmailBackend, "send_messages", hit_the_limit)
+    with pytest.raises(SoftTimeLimitExceeded):
+        deliver(letter)
+    assert statuses() == {ADA: "claimed"}
 
 
 def test_a_mistake_in_the_template_blames_no_recipient(mail_server, subscribe, letter, monkeypatch):
