@@ -179,8 +179,7 @@ class Celery(celery.Celery):
         every = conf.get("SEND_EVERY")
         if every and (conf.get("OUTBOX") or conf.get("SCHEDULE_ETA")):
             dispatcher = self.signature("tasklog.send_due_calls")
-            # A dispatcher that waited for a worker is replaced by the next one.
-            self.add_periodic_task(every, dispatcher, name="tasklog.send_due_calls", expires=every)
+            self.add_periodic_task(every, dispatcher, name="tasklog.send_due_calls")
 
 
 def choose(asked, task, ignore_result):

@@ -11,6 +11,9 @@ from . import conf, dispatcher
     track=False,
     outbox=False,
     schedule_eta=False,
+    # One that waited for a worker is replaced by the next. Here and not in beat's entry:
+    # django-celery-beat does not store an entry's `expires`.
+    expires=conf.get("SEND_EVERY") or None,
 )
 def send_due_calls():
     """Send the calls whose ETA has come, and those that their process left unsent.

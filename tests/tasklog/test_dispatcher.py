@@ -1,7 +1,7 @@
 """Sending what waits in the table. No worker: the queue is looked at."""
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from celery import chain, chord, current_app, group
@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from blog.celery import square
 from posts.tasks.basics import add
+from tasklog import tasks
 from tasklog.dispatcher import claim, send_due_calls
 from tasklog.models import SCHEDULED, SCHEDULED_SENT, TaskCall
 from tests.tasks import total
@@ -76,6 +77,13 @@ def test_a_call_in_a_transaction_waits_only_when_it_is_committed(messages):
         square.apply_async([5], countdown=HOUR)
         transaction.set_rollback(True)
     assert not TaskCall.objects.exists()
+
+
+def test_a_dispatcher_that_waited_for_a_worker_expires(messages):
+    """After SEND_EVERY: else a night without workers would leave thousands of them."""
+    tasks.send_due_calls.delay()
+    expires = datetime.fromisoformat(messages()[0]["expires"])
+    assert timedelta() < expires - timezone.now() <= timedelta(seconds=5)
 
 
 def test_a_canvas_is_sent_whole(messages):
