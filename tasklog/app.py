@@ -7,9 +7,11 @@ import celery
 from celery.app.control import Control as StockControl
 from celery.contrib.django.task import DjangoTask
 from celery.utils import uuid
-from django.db import transaction
+from django.db import InterfaceError, connections, transaction
+from django.db import OperationalError as DatabaseError
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
+from kombu.utils.functional import retry_over_time
 from kombu.utils.json import loads
 
 from . import conf
@@ -104,25 +106,25 @@ class Celery(celery.Celery):
         call, frozen = record(self, name, args, kwargs, options=options, waits=waits, **when)
         call.retry_of = retry_of
         if waits and call.replayable:
-            call.store(alias)
+            self._store(call, alias)
             return self._result(call, options)
         if outbox and in_transaction:
-            call.store(alias)
+            self._store(call, alias)
             self._send_on_commit(call, frozen, alias)
             return self._result(call, options)
         if track or retry_of:
             call.sent_at = Now()
-            call.store(alias)
+            self._store(call, alias)
         try:
             return super().send_task(name, args, kwargs, **when, **options)
         except OperationalError:
             call.sent_at = None
             if outbox and call.replayable:
-                call.store(alias)
+                self._store(call, alias)
                 logger.warning(SENT_LATER, call)
                 return self._result(call, options)
             if track or retry_of:
-                call.store(alias)  # as it is: not sent
+                self._store(call, alias)  # as it is: not sent
             raise
 
     def send_call(self, call, args, kwargs, options, **extra):
@@ -149,6 +151,25 @@ class Celery(celery.Celery):
     def current_worker_task(self):
         """The task that runs here. It is not the parent of the calls that it sends for others."""
         return None if getattr(self._sending, "now", False) else super().current_worker_task
+
+    def _store(self, call, alias):
+        """Write a call down. In a worker, a database that is away is waited for, about a minute.
+
+        A worker sends the next task of a chain before it stores the result of the last one. What
+        fails there is not the task, and nobody would make it good.
+        """
+        connection = connections[alias]
+        if connection.in_atomic_block or not super().current_worker_task:
+            call.store(alias)
+            return
+
+        def wait(error, intervals, retries):
+            connection.close()
+            logger.warning("%s is not written down yet: %s", call, error)
+            return next(intervals)
+
+        away = (DatabaseError, InterfaceError)
+        retry_over_time(call.store, away, [alias], errback=wait, max_retries=20, interval_max=4)
 
     def _send_on_commit(self, call, frozen, alias):
         def send_call():

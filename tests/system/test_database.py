@@ -1,7 +1,7 @@
 """Workers and their database: connections live by the rules of requests; SQLite never locks."""
 
 import pytest
-from celery import chord
+from celery import chain, chord
 from django.db import connection
 from django_celery_results.models import TaskResult
 
@@ -107,3 +107,14 @@ def state_of(postgres, task_id):
             "SELECT status FROM django_celery_results_taskresult WHERE task_id = %s", [task_id]
         ).fetchone()
     return row and row[0]
+
+
+def test_the_next_task_of_a_chain_when_the_database_is_away(on_postgres, own_postgres):
+    """It is written down before it is sent, so the worker waits for the database there too."""
+    first = chain(add.s(3, 4, seconds=3), square.s()).delay().parent
+    wait_for(lambda: state_of(own_postgres, first.id) == "STARTED", "the task at work")
+    own_postgres.stop()
+    on_postgres.wait_for_output("is not written down yet")
+    own_postgres.start()
+    assert result_of(own_postgres, first.id) == "7"
+    on_postgres.wait_for_output("succeeded", count=2)
