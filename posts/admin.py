@@ -90,16 +90,11 @@ class SubscriberAdmin(admin.ModelAdmin):
 
 @admin.register(Newsletter)
 class NewsletterAdmin(ReadOnly, admin.ModelAdmin):
+    """Deleting a row forgets who has had the mail: published once more, the post is mailed anew."""
+
     list_display = ["post", "promised_at", "queued_at", "finished_at", "summary"]
     list_filter = [("finished_at", admin.EmptyFieldListFilter)]
     list_select_related = ["post"]
-
-    def has_delete_permission(self, request, obj=None):
-        # The row remembers that the post was mailed. It goes with the post.
-        return obj is None or super().has_delete_permission(request, obj)
-
-    def get_actions(self, request):
-        return {}
 
 
 @admin.register(Delivery)
@@ -124,13 +119,18 @@ class DeliveryAdmin(ReadOnly, admin.ModelAdmin):
         self.message_user(request, f"{number} recipients get it again.", messages.SUCCESS)
 
 
-class FeedEntryInline(ReadOnly, admin.TabularInline):
-    model = FeedEntry
-    fields = ["post", "dated"]
-    can_delete = False
-
-
 @admin.register(Feed)
 class FeedAdmin(ReadOnly, admin.ModelAdmin):
+    fields = ["url", "title", "etag", "last_modified", "imported_at"]
     list_display = ["url", "title", "imported_at"]
     search_fields = ["url", "title"]
+
+
+@admin.register(FeedEntry)
+class FeedEntryAdmin(ReadOnly, admin.ModelAdmin):
+    """Which entries are imported already. One that is deleted here is imported again."""
+
+    list_display = ["feed", "post", "dated"]
+    list_filter = ["feed"]
+    list_select_related = ["feed", "post"]
+    search_fields = ["post__title"]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import feedparser
 import nh3
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.html import format_html, linebreaks
 from django.utils.text import Truncator, slugify
@@ -69,7 +69,10 @@ def import_entries(url, author_id):
         key = key_of(entry)
         if key not in seen:
             seen.add(key)
-            new += import_entry(feed, key, entry, author)
+            try:
+                new += import_entry(feed, key, entry, author)
+            except IntegrityError:  # Another import took the post's address just now.
+                new += import_entry(feed, key, entry, author)
     # At the end: a run that was killed in the middle fetches the feed again.
     feed.title = plain(parsed.feed.get("title", ""))[: Feed._meta.get_field("title").max_length]
     feed.etag = header(feed, "etag", document.etag)

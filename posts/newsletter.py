@@ -118,6 +118,17 @@ def unsubscribe(token):
     subscribers.update(unsubscribed_at=timezone.now())
 
 
+def remove_unconfirmed():
+    """Delete addresses that nobody has confirmed and nobody can confirm any more.
+
+    Returns:
+        int: how many.
+    """
+    oldest = timezone.now() - CONFIRM_WITHIN
+    unconfirmed = Subscriber.objects.filter(confirmed_at=None, created_at__lt=oldest)
+    return unconfirmed.exclude(confirmation_sent_at__gt=oldest).delete()[0]
+
+
 def link(name, signer, subscriber):
     """Return the address of one subscriber's page, to be put into a mail."""
     return settings.SITE_URL + reverse(name, args=[signer.sign(subscriber.pk)])

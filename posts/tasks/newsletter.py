@@ -152,3 +152,16 @@ def send_confirmation(subscriber_id):
         NotTaken: the mail server was away each time.
     """
     return letters.send_confirmation(subscriber_id)
+
+
+@shared_task
+def remove_unconfirmed_subscribers():
+    """Delete the addresses that nobody has confirmed within three days: somebody typed them here.
+
+    Safe to run twice, and from two beats at once: what is gone is gone. Queue «celery», the default
+    time limits. Raises nothing of its own.
+
+    Returns:
+        int: how many addresses this run deleted.
+    """
+    return letters.remove_unconfirmed()

@@ -1,6 +1,6 @@
 import pytest
 
-from posts.models import Post
+from posts.models import Newsletter, Post
 
 from .helpers import TYPED, text_of
 
@@ -58,3 +58,25 @@ def test_signing_in_and_out(client, author):
     assert client.get("/write/").status_code == 200
     client.post("/accounts/logout/")
     assert client.get("/write/").status_code == 302
+
+
+@pytest.mark.parametrize("url", ["/newsletter/", "/newsletter/check/"])
+def test_the_newsletter_is_for_everybody(client, db, url):
+    response = client.get(url)
+    assert response.status_code == 200
+    assert "sessionid" not in response.cookies
+
+
+@pytest.mark.parametrize("action", ["publish", "schedule", "unpublish"])
+def test_who_may_not_publish_sends_no_newsletter(reader, make_post, action):
+    post = make_post(status="draft")
+    reader.post(f"/write/{post.pk}/{action}/", TYPED)
+    assert not Newsletter.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "model", ["subscriber", "newsletter", "delivery", "feed", "feedentry", "digestmail"]
+)
+def test_mail_and_feeds_are_in_the_admin_for_those_who_may(writer, model):
+    """The author is staff, but was given no rights to these tables."""
+    assert writer.get(f"/admin/posts/{model}/").status_code == 403

@@ -2,7 +2,16 @@ import uuid
 
 import pytest
 
-from posts.models import Export, Post, Run
+from posts.models import (
+    Delivery,
+    Export,
+    Feed,
+    FeedEntry,
+    Newsletter,
+    Post,
+    Run,
+    Subscriber,
+)
 from posts.tasks.analysis import analyse_post
 
 
@@ -91,3 +100,40 @@ def test_exports_are_listed_and_read_only_and_not_handed_out(admin_client, expor
     response = admin_client.get(f"/admin/posts/export/{export.pk}/change/")
     assert response.status_code == 200
     assert b"/media/" not in response.content
+
+
+@pytest.fixture
+def delivery(make_post):
+    newsletter = Newsletter.objects.create(post=make_post(), summary="1 sent, 0 refused")
+    subscriber = Subscriber.objects.create(email="ada@example.org")
+    return Delivery.objects.create(newsletter=newsletter, subscriber=subscriber, status="sent")
+
+
+@pytest.fixture
+def entry(make_post):
+    feed = Feed.objects.create(url="https://kettle.example/feed/", title="Kettle")
+    return FeedEntry.objects.create(feed=feed, key="0" * 64, post=make_post("Imported"))
+
+
+def test_what_tasks_write_can_be_looked_at(admin_client, delivery, entry):
+    rows = [delivery.newsletter, delivery.subscriber, delivery, entry.feed, entry]
+    for row in rows:
+        url = f"/admin/posts/{row._meta.model_name}/"
+        assert str(row.pk) in admin_client.get(url).content.decode()
+        assert admin_client.get(f"{url}{row.pk}/change/").status_code == 200
+        editable = row is delivery.subscriber
+        assert (admin_client.get(f"{url}add/").status_code == 200) == editable
+        assert (admin_client.post(f"{url}{row.pk}/change/").status_code != 403) == editable
+
+
+def test_a_post_that_was_mailed_can_be_deleted(admin_client, delivery):
+    post = delivery.newsletter.post
+    admin_client.post(f"/admin/posts/post/{post.pk}/delete/", {"post": "yes"})
+    assert not Post.objects.exists()
+    assert Subscriber.objects.exists()
+
+
+def test_one_address_in_other_letters_is_refused_in_words(admin_client, delivery):
+    typed = {"email": "ADA@example.org"}
+    page = admin_client.post("/admin/posts/subscriber/add/", typed).content.decode()
+    assert "This address is a subscriber already." in page

@@ -9,7 +9,7 @@ from django.utils import timezone
 from PIL import Image
 
 from posts.covers import PALETTES, SIZE, draw_cover
-from posts.models import Post
+from posts.models import Post, Subscriber
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +41,13 @@ def test_each_post_has_a_current_analysis():
     for post in Post.objects.select_related("analysis"):
         assert post.current_analysis.words > 50
         assert post.current_analysis.summary
+
+
+def test_there_are_readers_for_the_newsletter():
+    load()
+    emails = Subscriber.objects.active().values_list("email", flat=True)
+    assert len(emails) == 3
+    assert all(email.endswith("@example.org") for email in emails)  # Nobody's.
 
 
 def test_covers_are_pictures_with_a_description(media):

@@ -255,6 +255,15 @@ def test_two_imports_at_the_same_time_make_one_post(load, monkeypatch):
     assert Post.objects.count() == 2
 
 
+def test_two_feeds_may_want_one_address_at_the_same_time(load, make_post, monkeypatch):
+    """The other import commits between the look and the insert."""
+    make_post("Episode 1")
+    looks = ["episode-1", "episode-1-abc"]
+    monkeypatch.setattr(feed_import, "slug_of", lambda *args: looks.pop(0))
+    assert load(feeds.PODCAST)["new"] == 1
+    assert FeedEntry.objects.get().post.slug == "episode-1-abc"
+
+
 def test_a_thousand_entries_of_one_title(load):
     assert load(many(1001)) == {"new": 1000, "known": 0}
     assert Post.objects.values("slug").distinct().count() == 1000

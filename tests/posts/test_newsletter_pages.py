@@ -1,20 +1,23 @@
 """Subscribing and leaving: double opt-in, and nobody learns who is a subscriber."""
 
+import importlib
 import re
 from datetime import timedelta
 
 import pytest
+from django.apps import apps
 from django.core import mail
 from django.core.mail.backends import locmem
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
 from posts import newsletter
 from posts.mailing import NotTaken
 from posts.models import Subscriber
-from posts.tasks.newsletter import send_confirmation
+from posts.tasks.newsletter import remove_unconfirmed_subscribers, send_confirmation
 
 from .helpers import text_of
 
@@ -132,6 +135,40 @@ def test_whoever_left_can_come_back(client, db, work):
     ask(client)
     client.post(path_in_mail())
     assert is_active()
+
+
+def test_addresses_that_nobody_confirms_are_forgotten(db):
+    now = timezone.now()
+    for name, days, asked, confirmed in (
+        ("never", 4, 4, None),
+        ("no mail server", 4, None, None),
+        ("asked again", 9, 1, None),
+        ("new", 1, 1, None),
+        ("confirmed", 9, 9, now),
+    ):
+        Subscriber.objects.create(
+            email=f"{name}@example.org",
+            confirmation_sent_at=asked and now - timedelta(days=asked),
+            confirmed_at=confirmed,
+        )
+        Subscriber.objects.filter(email=f"{name}@example.org").update(
+            created_at=now - timedelta(days=days)
+        )
+    assert (remove_unconfirmed_subscribers(), remove_unconfirmed_subscribers()) == (2, 0)
+    left = {email.partition("@")[0] for email in Subscriber.objects.values_list("email", flat=True)}
+    assert left == {"asked again", "new", "confirmed"}
+
+
+def test_the_schedule_that_forgets_them(db):
+    PeriodicTask.objects.all().delete()
+    migration = importlib.import_module("posts.migrations.0007_unconfirmed_subscribers")
+    migration.create_schedule(apps, None)
+    PeriodicTask.objects.update(enabled=False)
+    migration.create_schedule(apps, None)
+    schedule = PeriodicTask.objects.get()
+    assert schedule.task == remove_unconfirmed_subscribers.name
+    assert (schedule.enabled, schedule.expire_seconds) == (False, 12 * 60 * 60)
+    schedule.full_clean()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A few posts and an account, so that a new site has something to show."""
+"""A few posts, an account and readers, so that a new site has something to show."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from posts.analysis import analyse
 from posts.covers import draw_cover
-from posts.models import Analysis, Post
+from posts.models import Analysis, Post, Subscriber
 
 FOLDER = Path(__file__).resolve().parents[2] / "demo"
 
@@ -40,6 +40,11 @@ class Command(BaseCommand):
             return
         with transaction.atomic():
             posts = self.load_posts(demo_user())
+            # Nobody's addresses (RFC 2606): the newsletter is printed, or refused by a mail server.
+            Subscriber.objects.bulk_create(
+                Subscriber(email=f"{name}@example.org", confirmed_at=timezone.now())
+                for name in ("ada", "grace", "joan")
+            )
         self.stdout.write(f"Loaded {posts} demo posts. Sign in as “demo” with the password “demo”.")
 
     def load_posts(self, author):
