@@ -100,7 +100,7 @@ class Celery(celery.Celery):
         setup_django()
         from .databases import for_a_call
 
-        alias, in_transaction = (retry_of._state.db, False) if retry_of else for_a_call()
+        alias, in_transaction = for_a_call(retry_of and retry_of._state.db)
         waits = bool(schedule_eta and (eta or countdown))
         options["task_id"] = options.get("task_id") or uuid()
         call, frozen = record(self, name, args, kwargs, options=options, waits=waits, **when)

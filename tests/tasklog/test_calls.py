@@ -228,3 +228,11 @@ def test_a_call_that_is_made_again_under_its_id_replaces_the_row(messages):
     square.apply_async([2], task_id=result.id)
     assert only_call().args == [2]
     assert len(messages()) == 2
+
+
+def test_a_call_that_is_made_again_in_a_transaction_is_sent_on_commit(messages):
+    square.delay(1)
+    with transaction.atomic():
+        again = only_call().retry()
+        assert len(messages()) == 1
+    assert messages()[1]["id"] == again.id
