@@ -30,7 +30,10 @@ class SubscribeForm(forms.Form):
         label="E-mail address",
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
-        error_messages={"required": "Type the address that the newsletter should go to."},
+        error_messages={
+            "required": "Type the address that the newsletter should go to.",
+            "invalid": "“%(value)s” is not an e-mail address. Write it like ada@example.org.",
+        },
     )
 
 

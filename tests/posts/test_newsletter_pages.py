@@ -86,7 +86,8 @@ def test_the_database_refuses_a_second_subscriber_in_other_letters(db):
 @pytest.mark.parametrize("email", ["", "ada", "a@b", "a@example.org\nBcc: b@example.org"])
 def test_a_wrong_address_is_named_at_its_field(client, db, email):
     page = text_of(ask(client, email))
-    assert "errorlist" in page
+    named = f"“{email}” is not an e-mail address." if email else "Type the address"
+    assert named in page
     assert not Subscriber.objects.exists()
 
 
