@@ -16,6 +16,32 @@ def tasklog():
 
 
 @pytest.fixture
+def configure():
+    """Set Celery settings for the test: ``configure(result_extended=False)``."""
+    conf, before = current_app.conf, {}
+
+    def change(**settings):
+        for name, value in settings.items():
+            before.setdefault(name, conf[name])
+            setattr(conf, name, value)
+
+    yield change
+    for name, value in before.items():
+        setattr(conf, name, value)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """tasklog's results backend, which is the application's for the test."""
+    from tasklog.backends import DatabaseBackend
+
+    app = current_app._get_current_object()
+    backend = DatabaseBackend(app)
+    monkeypatch.setattr(app._local, "backend", backend, raising=False)
+    return backend
+
+
+@pytest.fixture
 def messages(redis_server, transactional_db):
     """What is in the queue: ``messages()`` is a list of headers, the oldest first."""
     client = redis_server.client()

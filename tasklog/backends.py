@@ -1,0 +1,337 @@
+"""Results in the Django database: one statement a store, answers in milliseconds."""
+
+import time
+from contextlib import suppress
+
+from celery import states
+from celery.backends.base import get_current_task
+from celery.exceptions import TimeoutError
+from celery.result import result_from_tuple
+from celery.utils.log import get_logger
+from celery.utils.time import maybe_timedelta
+from django.core.exceptions import ImproperlyConfigured
+from django.db import InterfaceError, OperationalError, connections, router, transaction
+from django.db.models.signals import post_save
+from django.utils import timezone
+from django_celery_results.backends import DatabaseBackend as StockBackend
+from django_celery_results.models import ChordCounter
+from kombu.exceptions import EncodeError
+
+from . import conf
+from .chords import Chords, members
+from .rows import delete_in_batches, in_batches, storable, upsert
+
+logger = get_logger(__name__)
+
+FINISHED = sorted(states.READY_STATES)  # FAILURE, REVOKED, SUCCESS
+SHORTEST_PAUSE = 0.001  # seconds between two looks at a result
+
+
+class DatabaseBackend(Chords, StockBackend):
+    """django-celery-results' backend, with its tables and its interface, for PostgreSQL and SQLite.
+
+    What a row says only ever becomes better:
+
+    - SUCCESS is final. FAILURE and REVOKED give way to another end alone: a message that is
+      delivered again after a lost worker may still succeed, and its STARTED or RETRY changes
+      nothing before that. `forget()` a result to run a task again under its id from the beginning.
+    - A store that does not know the name, the arguments or the worker leaves them as they are. The
+      traceback stays until SUCCESS clears it.
+
+    ``date_done`` of a row is the time of its last change, as the table does not allow NULL; read
+    back, it is there for finished tasks only. Django's ``post_save`` is sent for each state; it
+    costs two more statements while somebody listens. ``pre_save`` is not sent.
+
+    Settings: ``TASKLOG["FORCE_JSON"]`` and ``TASKLOG["RESULTS_DATABASE"]``, see tasklog/conf.py.
+
+    Raises:
+        ImproperlyConfigured: the database is neither PostgreSQL nor SQLite.
+    """
+
+    def __init__(self, app, **kwargs):
+        super().__init__(app, **kwargs)
+        connection = connections[self.alias]
+        if not connection.features.supports_update_conflicts_with_target:
+            raise ImproperlyConfigured(
+                f"tasklog.backends.DatabaseBackend needs PostgreSQL or SQLite, and the database "
+                f"{connection.alias!r} is {connection.display_name}. Name another with "
+                f"TASKLOG['RESULTS_DATABASE'], or set CELERY_RESULT_BACKEND = 'django-db'."
+            )
+
+    @property
+    def alias(self):
+        """Where results are written."""
+        return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
+
+    def _rows(self, model):
+        """The rows of a model: where the setting says, or where the routers say."""
+        return model._default_manager.using(conf.get("RESULTS_DATABASE"))
+
+    def exception_safe_to_retry(self, exc):
+        """Whether to store or read a result again, see CELERY_RESULT_BACKEND_ALWAYS_RETRY.
+
+        The connections are closed, so that the next try opens new ones. A transaction that was
+        open is lost, so there the error goes to whoever opened it.
+
+        Args:
+            exc (Exception): what the database raised.
+
+        Returns:
+            bool: True for a database that is away, False for a statement that is wrong.
+        """
+        if not isinstance(exc, (OperationalError, InterfaceError)):
+            return False
+        if connections[self.alias].in_atomic_block:
+            return False
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close()
+        return True
+
+    # --- Storing ----------------------------------------------------------------------------------
+
+    def _store_result(self, task_id, result, status, traceback=None, request=None, using=None):
+        """Store a state. Celery calls it through `store_result`, which retries.
+
+        Args:
+            using (str | None): a database alias, to store past the transaction of another.
+
+        Raises:
+            kombu.exceptions.EncodeError: the result serialiser cannot carry the result.
+        """
+        if request is None:  # the task itself may be at work; another's request says nothing
+            current = getattr(get_current_task(), "request", None)
+            request = current if current and current.id == task_id else None
+        content_type, encoding, result = self._encode_result(result, request, task_id)
+        values = {
+            "status": status,
+            "content_type": content_type,
+            "content_encoding": encoding,
+            "result": result,
+            "date_done": timezone.now(),
+        }
+        if status == states.STARTED:
+            values["date_started"] = values["date_done"]
+        if request is not None:
+            meta = self._get_meta_from_request(request)
+            children = self.current_task_children(request)
+            values["meta"] = self._encode_anyhow({**meta, "children": children})
+        known = self._get_extended_properties(request, traceback)
+        values |= {name: value for name, value in known.items() if value is not None}
+        if status == states.SUCCESS:
+            values["traceback"] = None
+        self._write(using or self.alias, task_id, storable(self.TaskModel, values))
+        return result
+
+    def _encode_result(self, result, request, task_id):
+        try:
+            return self.encode_content(result)
+        except EncodeError as error:
+            if conf.get("FORCE_JSON"):
+                return self.encode_content({"value": str(result), "forced_json": True})
+            raise EncodeError(
+                f"{getattr(request, 'task', None) or task_id} gave a {type(result).__name__} that "
+                f"{self.serializer} cannot carry: {error}. Return plain values, or set "
+                f"TASKLOG['FORCE_JSON'] to keep its text."
+            ) from error
+
+    def _encode_anyhow(self, value):
+        """Encode what is only told about a task. Where that fails, its repr has to do."""
+        try:
+            return self.encode_content(value)[2]
+        except EncodeError:
+            if isinstance(value, dict) and "children" in value:
+                value = {k: v if k == "children" else repr(v) for k, v in value.items()}
+            else:
+                value = repr(value)
+            return self.encode_content(value)[2]
+
+    def _get_extended_properties(self, request, traceback):
+        """What a request knows of its task, with CELERY_RESULT_EXTENDED; the traceback always."""
+        known = {"traceback": traceback}
+        if request and self.app.conf.find_value_for_key("extended", "result"):
+            known["task_name"] = getattr(request, "task", None)
+            known["periodic_task_name"] = getattr(request, "periodic_task_name", None)
+            known["worker"] = getattr(request, "hostname", None)
+            for name in ("args", "kwargs"):
+                value = getattr(request, f"{name}repr", None)  # message protocol 1 has none
+                value = getattr(request, name, None) if value is None else value
+                known[f"task_{name}"] = None if value is None else self._encode_anyhow(value)
+        return known
+
+    def _write(self, alias, task_id, values):
+        """Write a row unless that would go backwards, and tell Django's signal."""
+        rows = self.TaskModel._default_manager.using(alias)
+        listened = post_save.has_listeners(self.TaskModel)
+        known = listened and rows.filter(task_id=task_id).exists()
+        final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
+        written = False
+        # An upsert uses up a number of the id sequence even where it updates, and the table's ids
+        # end at 2³¹. So a row that is likely to be there is updated.
+        if self.app.conf.task_track_started and values["status"] != states.STARTED:
+            written = rows.filter(task_id=task_id).exclude(status__in=final).update(**values)
+        if not written:
+            written = upsert(self.TaskModel(task_id=task_id, **values), alias, values, final)
+        if not written:
+            logger.info("%s of %s came after its end", values["status"], task_id)
+        elif listened:
+            post_save.send(
+                sender=self.TaskModel,
+                instance=rows.get(task_id=task_id),
+                created=not known,
+                update_fields=None,
+                raw=False,
+                using=alias,
+            )
+
+    def _forget(self, task_id):
+        self._rows(self.TaskModel).filter(task_id=task_id).delete()
+
+    # --- Reading ----------------------------------------------------------------------------------
+
+    def _get_task_meta_for(self, task_id):
+        row = self.TaskModel(task_id=task_id)
+        with suppress(self.TaskModel.DoesNotExist):
+            row = self._rows(self.TaskModel).get(task_id=task_id)
+        return self._meta_of(row)
+
+    def _meta_of(self, row):
+        """What AsyncResult shows of a row, under Celery's names and under those of the table."""
+        meta = row.as_dict()
+        for name in ("task_args", "task_kwargs"):
+            with suppress(Exception):  # a plain repr, as old versions stored it
+                meta[name] = self.decode_content(row, meta[name])
+        meta |= {"name": row.task_name, "args": meta["task_args"], "kwargs": meta["task_kwargs"]}
+        meta |= self.decode_content(row, row.meta) or {}
+        meta["result"] = self.decode_content(row, row.result)
+        if row.status not in FINISHED:
+            meta["date_done"] = None
+        return self.meta_from_decoded(meta)
+
+    def finished(self, task_ids, alias=None):
+        """Return {task id: what is known} of those that are finished. One statement."""
+        found = {}
+        rows = self._rows(self.TaskModel).using(alias or conf.get("RESULTS_DATABASE"))
+        for batch in in_batches(task_ids):
+            for row in rows.filter(task_id__in=batch, status__in=FINISHED).order_by():
+                found[row.task_id] = self._meta_of(row)
+        return found
+
+    def wait_for(self, task_id, timeout=None, interval=0.5, no_ack=True, on_interval=None):
+        """Wait until a task is finished: what `AsyncResult.get()` does.
+
+        It looks at once, again after a millisecond, and then at least as soon as a quarter of the
+        time waited so far has passed again. A task that is not in the database yet, because it
+        waits for a worker or for its ETA, is waited for like any other.
+
+        Args:
+            timeout (float | None): seconds.
+            interval (float): the longest pause between two looks, in seconds.
+
+        Returns:
+            dict: what is known of the task.
+
+        Raises:
+            celery.exceptions.TimeoutError: the time is over.
+            django.db.transaction.TransactionManagementError: inside a transaction on SQLite, which
+                keeps the worker from storing the result.
+        """
+        self._ensure_not_eager()
+        for _ in looks(timeout, interval, on_interval):
+            meta = self.get_task_meta(task_id)
+            if meta["status"] in FINISHED:
+                return meta
+
+    supports_native_join = True  # GroupResult.get() calls get_many()
+
+    def get_many(
+        self,
+        task_ids,
+        timeout=None,
+        interval=0.5,
+        no_ack=True,
+        on_message=None,
+        on_interval=None,
+        max_iterations=None,
+    ):
+        """Wait for many tasks with one statement a look. Arguments and errors as above.
+
+        Yields:
+            tuple[str, dict]: task id and what is known, in the order in which they finish.
+        """
+        waiting = set(task_ids)
+        for number, _ in enumerate(looks(timeout, interval, on_interval), 1):
+            for task_id, meta in self._ensure_retryable(self.finished, waiting).items():
+                waiting.discard(task_id)
+                if on_message:
+                    on_message(meta)
+                yield task_id, meta
+            if not waiting or number == max_iterations:
+                return
+
+    # --- Groups ------------------------------------------------------------------------
+
+    def _save_group(self, group_id, group_result):
+        content_type, encoding, result = self.encode_content(group_result.as_tuple())
+        values = {"content_type": content_type, "content_encoding": encoding, "result": result}
+        self._rows(self.GroupModel).update_or_create(group_id=group_id, defaults=values)
+        return group_result
+
+    def _restore_group(self, group_id):
+        row = self._rows(self.GroupModel).filter(group_id=group_id).first()
+        if row:
+            result = result_from_tuple(self.decode_content(row, row.result), app=self.app)
+            return {**row.as_dict(), "result": result}
+
+    def _delete_group(self, group_id):
+        self._rows(self.GroupModel).filter(group_id=group_id).delete()
+
+    # --- Cleaning up ------------------------------------------------------------------------------
+
+    def cleanup(self):
+        """Delete what is older than CELERY_RESULT_EXPIRES, in batches, each in its own transaction.
+
+        Only results of finished tasks, however long another waits or runs. Saved groups, and the
+        counters of chords that can never end, because a member's result has expired.
+        `celery.backend_cleanup` calls it, which beat sends every night.
+
+        Returns:
+            dict[str, int]: how many were deleted, by kind. None where results do not expire.
+        """
+        if not self.expires:
+            return None
+        before = timezone.now() - maybe_timedelta(self.expires)
+        results = self._rows(self.TaskModel).using(self.alias)
+        expired = results.filter(status__in=FINISHED, date_done__lt=before)
+        counters = ChordCounter.objects.using(self.alias)
+        lost = [
+            counter.pk
+            for counter in counters.iterator()
+            if expired.filter(task_id__in=members(counter.group_result(self.app))).exists()
+        ]
+        groups = self._rows(self.GroupModel).using(self.alias).filter(date_done__lt=before)
+        return {
+            "chords": delete_in_batches(counters.filter(pk__in=lost)),
+            "results": delete_in_batches(expired.order_by("date_done")),
+            "groups": delete_in_batches(groups.order_by("date_done")),
+        }
+
+
+def looks(timeout, longest, on_interval):
+    """Yield whenever it is time for another look; see `wait_for` for when, and what it raises."""
+    began = time.monotonic()
+    while True:
+        yield
+        if on_interval:
+            on_interval()
+        waited = time.monotonic() - began
+        if timeout is not None and waited >= timeout:
+            raise TimeoutError(f"Not finished after {timeout} s.")
+        for connection in connections.all(initialized_only=True):
+            if connection.vendor == "sqlite" and connection.in_atomic_block:
+                raise transaction.TransactionManagementError(
+                    "Waiting for a task inside a transaction on SQLite, where nobody else can "
+                    "write: the task could never store its result. Wait after the transaction."
+                )
+        pause = max(SHORTEST_PAUSE, waited / 4)
+        time.sleep(min(pause, longest, pause if timeout is None else timeout - waited))
