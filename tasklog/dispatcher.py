@@ -92,13 +92,16 @@ def claim(queryset):
             ids = [call.pk for call in calls]
             TaskCall.objects.using(alias).filter(pk__in=ids).update(claimed_at=Now())
         return calls
-    candidates = list(queryset[:size])
-    with transaction.atomic(using=alias):
-        return [
-            call
-            for call in candidates
-            if queryset.order_by().filter(pk=call.pk).update(claimed_at=Now())
-        ]
+    while candidates := list(queryset[:size]):
+        with transaction.atomic(using=alias):
+            claimed = [
+                call
+                for call in candidates
+                if queryset.order_by().filter(pk=call.pk).update(claimed_at=Now())
+            ]
+        if claimed:  # else another dispatcher was faster with these
+            return claimed
+    return []
 
 
 def send(calls, alias, producer, once):
