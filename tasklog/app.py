@@ -12,7 +12,6 @@ from django.db import OperationalError as DatabaseError
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 from kombu.utils.functional import retry_over_time
-from kombu.utils.json import loads
 
 from . import conf
 from .record import record
@@ -103,14 +102,14 @@ class Celery(celery.Celery):
         alias, in_transaction = for_a_call(retry_of and retry_of._state.db)
         waits = bool(schedule_eta and (eta or countdown))
         options["task_id"] = options.get("task_id") or uuid()
-        call, frozen = record(self, name, args, kwargs, options=options, waits=waits, **when)
+        call, message = record(self, name, args, kwargs, options=options, waits=waits, **when)
         call.retry_of = retry_of
         if waits and call.replayable:
             self._store(call, alias)
             return self._result(call, options)
         if outbox and in_transaction:
             self._store(call, alias)
-            self._send_on_commit(call, frozen, alias)
+            self._send_on_commit(call, message, alias)
             return self._result(call, options)
         if track or retry_of:
             call.sent_at = Now()
@@ -171,10 +170,10 @@ class Celery(celery.Celery):
         away = (DatabaseError, InterfaceError)
         retry_over_time(call.store, away, [alias], errback=wait, max_retries=20, interval_max=4)
 
-    def _send_on_commit(self, call, frozen, alias):
+    def _send_on_commit(self, call, message, alias):
         def send_call():
             try:
-                self.send_call(call, *loads(frozen))
+                self.send_call(call, *message)
             except OperationalError:
                 if not call.replayable:
                     raise

@@ -15,6 +15,9 @@ FLEETING = {
     "retries", "route_name", "router", "task_id", "task_type",
 }  # fmt: skip
 
+# What kombu's JSON raises, when it writes and when it reads.
+UNCARRIED = (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
 # What is kept of the options where the caller hides arguments.
 OPEN = ("argsrepr", "kwargsrepr", "queue", "priority", "expires")
 
@@ -33,8 +36,8 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
         waits (bool): whether it waits in the table for its ETA.
 
     Returns:
-        tuple[TaskCall, str]: the row, not stored yet, and what the message needs, as JSON:
-        positional arguments, keyword arguments and options.
+        tuple[TaskCall, list]: the row, not stored yet, and what the message needs: positional
+        arguments, keyword arguments and options, all as they are now, whatever becomes of them.
 
     Raises:
         kombu.exceptions.EncodeError: an argument or option is nothing that JSON can carry.
@@ -45,7 +48,7 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
     kept = resolve(app, name, args, kwargs, options)
     if (eta or countdown) and not waits:
         kept["eta"] = moment(app, eta or countdown)
-    frozen = freeze(name, args, kwargs, kept)
+    message = freeze(name, args, kwargs, kept)
     call = TaskCall(
         task_id=options["task_id"],
         name=name,
@@ -58,8 +61,8 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
     if hides_arguments(kept):
         call.options = {key: kept[key] for key in OPEN if key in kept}
     else:
-        call.args, call.kwargs, call.options = loads(frozen)
-    return call, frozen
+        call.args, call.kwargs, call.options = message
+    return call, message
 
 
 def resolve(app, name, args, kwargs, options):
@@ -103,22 +106,26 @@ def moment(app, when):
 
 
 def freeze(name, args, kwargs, options):
-    """Return arguments and options as JSON, or name the first one that JSON cannot carry.
+    """Return arguments and options as a worker would get them.
+
+    Both ways through JSON, because there is what can be written and not read: a dict with the keys
+    ``__type__`` and ``__value__`` is taken for one of Celery's own, and the worker would drop it.
 
     Raises:
-        kombu.exceptions.EncodeError: with the argument's name or place, its type and the reason.
+        kombu.exceptions.EncodeError: JSON cannot carry one. It names the first by its name or
+            place, its type and the reason.
     """
     args, kwargs = list(args or ()), dict(kwargs or {})
     try:
-        return dumps([args, kwargs, options])
-    except (TypeError, ValueError, RecursionError) as error:
+        return loads(dumps([args, kwargs, options]))
+    except UNCARRIED as error:
         parts = [(f"argument {n}", value) for n, value in enumerate(args, 1)]
         parts += [(f"argument {key!r}", value) for key, value in kwargs.items()]
         parts += [(f"option {key!r}", value) for key, value in options.items()]
         for what, value in parts:
             try:
-                dumps(value)
-            except (TypeError, ValueError, RecursionError) as reason:
+                loads(dumps(value))
+            except UNCARRIED as reason:
                 raise EncodeError(
                     f"{name} was not called: {what}, a {type(value).__name__}, cannot be sent as "
                     f"JSON ({reason}). Pass an id or plain values."

@@ -74,6 +74,8 @@ def test_arguments_come_back_as_they_were(value):
         ([1, {2}], {}, "argument 2, a set"),
         ([], {"n": timedelta(1)}, "argument 'n', a timedelta"),
         ([], {"n": {"deep": [object()]}}, "argument 'n', a dict"),
+        ([{"__type__": "mine", "__value__": 1}], {}, "argument 1, a dict"),
+        ([], {"n": [{"__type__": "decimal", "__value__": "no number"}]}, "argument 'n', a list"),
     ],
 )
 def test_an_argument_that_json_cannot_carry_is_named(args, kwargs, named):
