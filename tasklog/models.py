@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from django.db.models.constants import OnConflict
 from django.db.models.functions import Coalesce, Now
+from django_celery_results.backends import DatabaseBackend as ResultsInDjango
 from django_celery_results.models import TaskResult
 
 from .fields import MessageField, ResultField
@@ -24,6 +25,8 @@ STATE = Coalesce(
     ),
 )
 
+RESULT = TaskResult.objects.filter(task_id=OuterRef("task_id"))
+
 
 class NotReplayable(ValueError):
     """The call cannot be sent again. The message says why."""
@@ -32,6 +35,8 @@ class NotReplayable(ValueError):
 class TaskCallQuerySet(models.QuerySet):
     def in_state(self, *wanted):
         """Calls in one of these states: Celery's, SCHEDULED or SCHEDULED_SENT."""
+        if not {states.PENDING, SCHEDULED, SCHEDULED_SENT} & set(wanted):
+            return self.filter(result__status__in=wanted)  # which an index finds
         return self.alias(state=STATE).filter(state__in=wanted)
 
     def scheduled(self):
@@ -87,8 +92,52 @@ class TaskCallQuerySet(models.QuerySet):
 
     def with_result(self):
         """Calls of which a worker has stored a state, whatever it is."""
-        results = TaskResult.objects.filter(task_id=OuterRef("task_id"))
-        return self.filter(Exists(results))
+        return self.filter(Exists(RESULT))
+
+    def pks(self):
+        """The primary keys alone."""
+        return self.values_list("pk", flat=True)
+
+    def without_messages(self):
+        """Leave in the database what can be large: the messages' contents and the results'."""
+        own = ("args", "kwargs", "options")
+        results = ("result", "traceback", "meta", "task_args", "task_kwargs")
+        return self.defer(*own, *(f"result__{name}" for name in results))
+
+    def clean_up(self, older_than, ended_as=states.READY_STATES, batch_size=1000):
+        """Delete calls that ended long ago, with their results, each batch in a transaction.
+
+        What waits, is scheduled or runs stays, however old it is. Of a task that ignores its result
+        nothing is heard: it counts as a SUCCESS that ended when it was sent. So does every call
+        whose result is stored elsewhere than in the Django database.
+
+        Args:
+            older_than (timedelta): how long ago they ended.
+            ended_as (Iterable[str]): SUCCESS, FAILURE, REVOKED.
+            batch_size (int): calls in a transaction.
+
+        Returns:
+            int: how many calls.
+        """
+        before, deleted = Now() - older_than, 0
+        ended = TaskResult.objects.using(self.db).filter(
+            Exists(self.order_by().filter(task_id=OuterRef("task_id"))),
+            status__in=set(ended_as) & states.READY_STATES,
+            date_done__lt=before,
+        )
+        while batch := list(ended.order_by("date_done").values_list("pk", flat=True)[:batch_size]):
+            found = TaskResult.objects.using(self.db).filter(pk__in=batch)
+            deleted += found.delete()[1].get(self.model._meta.label, 0)
+        if states.SUCCESS not in ended_as:
+            return deleted
+        silent = self.filter(sent_at__lt=before, submitted_at__lt=before).order_by("submitted_at")
+        silent = silent.exclude(Exists(RESULT))
+        if isinstance(current_app.backend, ResultsInDjango):
+            silent = silent.filter(ignore_result=True)
+        while batch := list(silent.values_list("pk", flat=True)[:batch_size]):
+            found = self.model.objects.using(self.db).filter(pk__in=batch)
+            deleted += found.delete()[1].get(self.model._meta.label, 0)
+        return deleted
 
 
 class TaskCall(models.Model):

@@ -1,8 +1,9 @@
 """The tasks that beat sends."""
 
-from celery import shared_task
+from celery import current_app, shared_task
+from celery.utils.time import maybe_timedelta
 
-from . import conf, dispatcher
+from . import cleanup, conf, dispatcher, lost
 
 
 @shared_task(
@@ -26,3 +27,22 @@ def send_due_calls():
         kombu.exceptions.OperationalError: the broker went away.
     """
     return dispatcher.send_due_calls(conf.get("SEND_EVERY"))
+
+
+@shared_task(name="tasklog.clean_up_calls")
+def clean_up_calls():
+    """Delete the calls that ended longer ago than CELERY_RESULT_EXPIRES, with their results.
+
+    None where results do not expire. Idempotent. Returns how many they were.
+    """
+    expires = current_app.conf.result_expires
+    return cleanup.clean_up_calls(maybe_timedelta(expires)) if expires else 0
+
+
+@shared_task(name="tasklog.end_lost_calls", ignore_result=True, track=False, outbox=False)
+def end_lost_calls():
+    """Store FAILURE for calls whose worker was killed while it ran them, see tasklog/lost.py.
+
+    Safe to run twice, and at the same time. Returns how many they were.
+    """
+    return len(lost.end_lost_calls())

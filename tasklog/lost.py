@@ -1,0 +1,97 @@
+"""Calls that will never end by themselves: their worker was killed while it ran them."""
+
+import logging
+from datetime import timedelta
+
+from billiard.exceptions import WorkerLostError
+from celery import current_app, states
+from celery.app.task import Context
+from celery.utils.functional import maybe_list
+from django.db.models.functions import Now
+
+from .databases import aliases
+from .models import TaskCall
+
+logger = logging.getLogger(__name__)
+
+# What a task that runs says of itself; PROGRESS is Celery's own example of a custom state.
+# https://docs.celeryq.dev/en/stable/userguide/tasks.html#custom-states
+RUNNING = (states.STARTED, "PROGRESS")
+
+GRACE = timedelta(minutes=1)  # for a worker that is slow to kill, and for clocks that differ
+
+
+def end_lost_calls(grace=GRACE):
+    """Store FAILURE for each lost call. A chord that waits for it fails too; errbacks are called.
+
+    A call is lost when nothing was heard of it for longer than its hard time limit and a grace
+    (see `find_lost`). Safe to run twice, and at the same time.
+
+    Args:
+        grace (timedelta): added to the time limit.
+
+    Returns:
+        list[TaskCall]: those that were ended, as they were before.
+    """
+    ended = []
+    for alias in aliases():
+        for call, limit in find_lost(TaskCall.objects.using(alias), grace):
+            result = call.result
+            rows = type(result).objects.using(alias).filter(pk=result.pk, status=result.status)
+            # Whoever changes the row first may go on: this one, another, or the task itself.
+            if not rows.filter(date_done=result.date_done).update(date_done=Now()):
+                continue
+            error = WorkerLostError(
+                f"Was running on {result.worker or 'a worker'}, and nothing was heard of it since "
+                f"{result.date_done:%Y-%m-%d %H:%M:%S %Z}, though its time limit is {limit:g} s: "
+                f"the worker was killed."
+            )
+            logger.error("%s: %s", call, error)
+            current_app.backend.mark_as_failure(call.task_id, error, request=request_of(call))
+            ended.append(call)
+    return ended
+
+
+def find_lost(calls, grace=GRACE):
+    """Yield each lost call and its time limit in seconds.
+
+    Left out are calls that have no hard time limit: they may run for ever. And tasks with
+    ``acks_late``, and those that this process does not know: the broker delivers the message of a
+    killed worker again. The limit of the process pool counts, so this is for the prefork pool.
+
+    Args:
+        calls (TaskCallQuerySet): where to look.
+        grace (timedelta): added to the time limit.
+    """
+    silent = calls.filter(result__status__in=RUNNING, result__date_done__lt=Now() - grace)
+    silent = silent.annotate(now=Now()).select_related("result").order_by("pk")
+    for call in silent.iterator():
+        task = current_app.tasks.get(call.name)
+        if task is None or task.acks_late:
+            continue
+        limit = call.options.get("time_limit") or task.time_limit
+        limit = limit or current_app.conf.task_time_limit
+        if limit and call.now - call.result.date_done > grace + timedelta(seconds=limit):
+            yield call, limit
+
+
+def request_of(call):
+    """Return the request that the worker had, as far as a failure needs it.
+
+    Where the arguments are hidden, so are links and chord, and nobody is told.
+    """
+    options = call.options
+    return Context(
+        id=call.task_id,
+        task=call.name,
+        hostname=call.result.worker,
+        ignore_result=call.ignore_result,
+        root_id=options.get("root_id", call.task_id),
+        parent_id=options.get("parent_id"),
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        chord=options.get("chord"),
+        chain=options.get("chain"),
+        errbacks=maybe_list(options.get("link_error")),
+        delivery_info={},
+    )

@@ -1,0 +1,34 @@
+from celery import states
+
+from tasklog.cleanup import clean_up_calls
+from tasklog.management.base import CallsCommand, positive
+
+
+class Command(CallsCommand):
+    help = (
+        "Delete calls that ended long ago, with their results, in batches. What waits, is "
+        "scheduled or runs stays, however old it is. Exit status: 0 done, 2 the arguments are "
+        "wrong."
+    )
+
+    def add_arguments(self, parser):
+        self.add_age_arguments(parser, "How long ago they ended.")
+        parser.add_argument(
+            "--state",
+            action="append",
+            type=str.upper,
+            choices=sorted(states.READY_STATES),
+            help="Only what ended like this. Can be given several times.",
+        )
+        parser.add_argument(
+            "--batch-size", type=positive, default=1000, help="Calls in a transaction; 1000."
+        )
+
+    def handle(self, *, state, batch_size, **options):
+        """Delete them.
+
+        Raises:
+            CommandError: no age was given.
+        """
+        number = clean_up_calls(self.age(options), state or states.READY_STATES, batch_size)
+        self.stdout.write(f"{number} deleted.")
