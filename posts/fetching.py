@@ -76,9 +76,9 @@ def fetch(url, etag="", last_modified=""):
     for _ in range(MAX_REDIRECTS + 1):
         checked(url)
         # A client for each hop: a connection that was opened for one host serves no other, even
-        # where two hosts have one address. Proxies of the environment are not asked: they would
-        # look the name up again.
-        client = httpx.Client(transport=PinnedTransport(), timeout=TIMEOUT, trust_env=False)
+        # where two hosts have one address. With a transport given, httpx asks none of the proxies
+        # in the environment, which would look the name up again.
+        client = httpx.Client(transport=PinnedTransport(), timeout=TIMEOUT)
         try:
             with client, client.stream("GET", url, headers=headers) as response:
                 if response.has_redirect_location:

@@ -148,6 +148,13 @@ def test_a_post_that_was_taken_back_stops_the_batches(mail_server, subscribe, le
     assert letter.finished_at is None
 
 
+def test_a_post_that_was_taken_back_is_not_finished_without_readers(letter):
+    """They may be there when it comes out again."""
+    Post.objects.update(status=Post.Status.DRAFT)
+    newsletter.finish(letter.pk)
+    assert Newsletter.objects.get().finished_at is None
+
+
 def test_an_unknown_recipient_is_refused_for_good(mail_server, subscribe, letter):
     subscribe(ADA, JOAN, GRACE)
     mail_server.answers[JOAN] = "550 no such user"
@@ -201,11 +208,12 @@ def test_a_server_that_falls_silent_with_the_mail_in_its_hands(
     assert "timed out" in Delivery.objects.get(status="claimed").reason
 
 
-def test_without_a_mail_server_nobody_is_claimed(mail_server, subscribe, letter):
+def test_without_a_mail_server_nobody_is_claimed(mail_server, subscribe, letter, monkeypatch):
     subscribe(ADA, JOAN)
     mail_server.stop()
-    assert deliver(letter) == (0, 0, 0, 2)
-    assert not Delivery.objects.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery.objects, "get_or_create", None)  # Not even for a moment.
+        assert deliver(letter) == (0, 0, 0, 2)
     mail_server.start()
     assert deliver(letter) == (2, 0, 0, 0)
 
@@ -440,6 +448,20 @@ def test_a_click_mails_once_and_not_again_after_unpublishing(
     assert sent == [post.pk]
 
 
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [("draft", "schedule"), ("scheduled", "unpublish"), ("published", "publish")],
+)
+def test_a_click_that_publishes_nothing_mails_nothing(
+    writer, make_post, sent, django_capture_on_commit_callbacks, status, action
+):
+    post = make_post(status=status)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert click(writer, post, action, publish_at="2100-01-01T09:00").status_code == 302
+    assert not sent
+    assert not Newsletter.objects.exists()
+
+
 def test_what_was_taken_back_before_it_was_mailed_is_mailed_when_it_comes_out(
     writer, make_post, subscribe, sent, django_capture_on_commit_callbacks
 ):
@@ -534,6 +556,13 @@ def test_an_unfinished_newsletter_goes_on_each_hour_for_two_days(letter, sent, f
     Newsletter.objects.update(**{name: now - ago for name, ago in fields.items()})
     publish_due_posts()
     assert bool(sent) == again
+
+
+def test_a_newsletter_whose_post_was_taken_back_waits(letter, sent):
+    Newsletter.objects.update(queued_at=timezone.now() - timedelta(hours=2))
+    Post.objects.update(status=Post.Status.DRAFT)
+    publish_due_posts()
+    assert not sent
 
 
 def test_posts_from_before_the_newsletter_are_never_mailed(make_post, subscribe, sent, writer,
