@@ -220,9 +220,9 @@ class DatabaseBackend(Chords, StockBackend):
     def wait_for(self, task_id, timeout=None, interval=0.5, no_ack=True, on_interval=None):
         """Wait until a task is finished: what `AsyncResult.get()` does.
 
-        It looks at once, again after a millisecond, and then at least as soon as a quarter of the
-        time waited so far has passed again. A task that is not in the database yet, because it
-        waits for a worker or for its ETA, is waited for like any other.
+        It looks at once, again after a millisecond, and then each time a quarter more has passed
+        of the time since it began. A task that is not in the database yet, because it waits for a
+        worker or for its ETA, is waited for like any other.
 
         Args:
             timeout (float | None): seconds.
@@ -269,7 +269,7 @@ class DatabaseBackend(Chords, StockBackend):
             if not waiting or number == max_iterations:
                 return
 
-    # --- Groups ------------------------------------------------------------------------
+    # --- Groups -----------------------------------------------------------------------------------
 
     def _save_group(self, group_id, group_result):
         content_type, encoding, result = self.encode_content(group_result.as_tuple())
@@ -303,15 +303,15 @@ class DatabaseBackend(Chords, StockBackend):
         before = timezone.now() - maybe_timedelta(self.expires)
         results = self._rows(self.TaskModel).using(self.alias)
         expired = results.filter(status__in=FINISHED, date_done__lt=before)
-        counters = ChordCounter.objects.using(self.alias)
-        lost = [
-            counter.pk
-            for counter in counters.iterator()
-            if expired.filter(task_id__in=members(counter.group_result(self.app))).exists()
+        chords = [
+            counter
+            for counter in ChordCounter.objects.using(self.alias)
+            for batch in in_batches(members(counter.group_result(self.app)))
+            if expired.filter(task_id__in=batch).exists()
         ]
         groups = self._rows(self.GroupModel).using(self.alias).filter(date_done__lt=before)
         return {
-            "chords": delete_in_batches(counters.filter(pk__in=lost)),
+            "chords": sum(counter.delete()[0] for counter in dict.fromkeys(chords)),
             "results": delete_in_batches(expired.order_by("date_done")),
             "groups": delete_in_batches(groups.order_by("date_done")),
         }

@@ -2,7 +2,8 @@
 
 import json
 
-from celery import maybe_signature, states
+from celery import group, maybe_signature, states
+from celery.app.task import Context
 from celery.exceptions import ChordError
 from celery.result import GroupResult, ResultSet
 from celery.utils.log import get_logger
@@ -81,6 +82,12 @@ class Chords:
                 error = ChordError(f"Callback error: {error!r}")
             logger.exception("The body of the chord %s is not called: %s", header.id, error)
             self.chord_error_from_stack(body, error)
+            # A body may itself be in a header, and Celery does not count it down there.
+            for part in body.tasks if isinstance(body, group) else [body]:
+                ended = Context(part.options)
+                ended.id, ended.group = ended.get("task_id"), ended.get("group_id")
+                if ended.chord:
+                    self.on_chord_part_return(ended, states.FAILURE, error)
 
 
 def members(header):
