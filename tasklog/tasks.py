@@ -12,9 +12,10 @@ from . import cleanup, conf, dispatcher, lost
     track=False,
     outbox=False,
     schedule_eta=False,
-    # One that waited for a worker is replaced by the next. Here and not in beat's entry:
-    # django-celery-beat does not store an entry's `expires`.
-    expires=conf.get("SEND_EVERY") or None,
+    # An hour: a night without workers leaves some hundred and no thousands. Not SEND_EVERY: behind
+    # a queue that is longer than that, each would expire, and nothing would be sent any more. Here
+    # and not in beat's entry: django-celery-beat does not store an entry's `expires`.
+    expires=3600,
 )
 def send_due_calls():
     """Send the calls whose ETA has come, and those that their process left unsent.
