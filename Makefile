@@ -12,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose lint format lock shell logs screenshots clean
+.PHONY: help run test test-compose test-docs docs lint format lock shell logs screenshots clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ test: .venv/ready ## All tests (ARGS="-k export" for some)
 
 test-compose: .venv/ready ## The tests of the containers: needs Docker, takes minutes
 	@COMPOSE_TESTS=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+test-docs: .venv/ready ## Play the guide's chapters as written, and say what was executed
+	@$(BIN)/python -m pytest tests/docs -n 0 -rP $(ARGS)
+
+docs: .venv/ready ## The guide as a site, in var/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Wrote var/docs/. To read it: $(BIN)/python -m http.server --directory var/docs"
 
 lint: .venv/ready ## Check the code with ruff
 	@$(BIN)/ruff check .

@@ -1,0 +1,56 @@
+"""The guide's links, names and table of coverage; nothing is played here."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.services import BIN
+
+from .checks import check_coverage, check_links, check_names, rows_of
+from .pages import ROOT, Page
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+WRITTEN = {
+    block.notes[key]
+    for path in PAGES
+    for block in Page(path).blocks
+    for key in ("file", "end of")
+    if key in block.notes
+}
+
+
+@pytest.fixture(params=PAGES, ids=lambda path: path.name)
+def page(request):
+    return Page(request.param)
+
+
+def test_links_lead_somewhere(page):
+    assert list(check_links(page)) == []
+
+
+def test_names_exist(page):
+    """Settings, commands of manage.py, celery and make, modules, files."""
+    assert list(check_names(page, WRITTEN)) == []
+
+
+def test_each_row_of_the_table_of_coverage_has_a_proof():
+    assert list(check_coverage(DOCS / "coverage.md")) == []
+
+
+def test_the_head_of_the_table_counts_right():
+    text = (DOCS / "coverage.md").read_text()
+    rows = rows_of(text)
+    missing = sum(proof.startswith("not yet") for *_, proof in rows)
+    assert f"{len(rows)} rows, {len(rows) - missing} of them proven" in text
+
+
+def test_the_site_of_the_guide_is_built_without_a_warning(tmp_path):
+    """`make docs`."""
+    command = [BIN / "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    build = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (build.returncode, build.stderr) == (0, "")
+    assert (tmp_path / "search" / "search_index.json").exists()
+    assert "supervisord" in (tmp_path / "04-workers-in-the-background" / "index.html").read_text()
