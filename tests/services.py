@@ -245,6 +245,8 @@ class SharedRedis:
 class Postgres:
     """A PostgreSQL cluster of its own. As root it runs as the user `postgres` (or `nobody`)."""
 
+    options = ["-F"]  # no fsync: what a test writes need not survive the machine
+
     def __init__(self, folder):
         self.folder, self.port = Path(folder), free_port()
         places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -267,7 +269,7 @@ class Postgres:
 
     def start(self):
         command = [*self.user, self.program, "-D", self.folder / "data", "-p", self.port]
-        command += ["-h", "127.0.0.1", "-k", self.folder, "-F"]
+        command += ["-h", "127.0.0.1", "-k", self.folder, *self.options]
         log = self.folder.parent / f"{self.folder.name}.log"
         self.process = Process(command, log, cwd="/")
         self.process.wait_for_output("ready to accept connections", count=self.starts + 1)

@@ -1,0 +1,19 @@
+"""This side: the site's settings. Each worker here has a queue of its own."""
+
+import os
+
+from blog.settings import *  # noqa: F403
+from blog.settings import DATABASES, TASKLOG
+
+CELERY_RESULT_BACKEND = os.environ.get("CELERY_RESULT_BACKEND", "tasklog.backends:DatabaseBackend")
+CELERY_TASK_DEFAULT_QUEUE = os.environ["CELERY_TASK_DEFAULT_QUEUE"]
+CELERY_TASK_QUEUES = None
+CELERY_TASK_CREATE_MISSING_QUEUES = True
+
+# Calls are written down, in the sides that measure calls.
+TASKLOG = TASKLOG if os.environ.get("CALLS") else {}
+if os.environ.get("ASYNC_RESULTS"):
+    # A second connection to the same database: results, and they alone, may be lost with the power.
+    options = {"options": "-c synchronous_commit=off"}
+    DATABASES["results"] = {**DATABASES["default"], "OPTIONS": options}
+    TASKLOG["RESULTS_DATABASE"] = "results"
