@@ -49,12 +49,13 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class NameFilter(admin.SimpleListFilter):
-    """The tasks that this process knows."""
+    """The tasks that this process knows, without what Celery's canvas is made of."""
 
     title, parameter_name = "task", "name"
 
     def lookups(self, request, model_admin):
-        return [(name, name) for name in known_tasks()]
+        names = (name for name in known_tasks() if not name.startswith("celery."))
+        return [(name, name) for name in (*names, "celery.backend_cleanup")]
 
     def queryset(self, request, calls):
         return calls.filter(name=self.value()) if self.value() else calls
@@ -77,6 +78,7 @@ class Log:
 
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they would count all rows, for each choice
     sortable_by = ()
     ordering = ()
 
@@ -97,6 +99,10 @@ class Log:
             return None
         return super().response_action(request, queryset)
 
+    @admin.display(description="task id")
+    def id_(self, row):
+        return format_html('<span class="tasklog-id" title="{0}">{0}</span>', row.task_id)
+
     def url(self, view, *args):
         """Return the address of a page of this admin site, or None: the model is not in it."""
         try:
@@ -112,7 +118,7 @@ class Log:
 class TaskCallAdmin(Log, admin.ModelAdmin):
     """Calls and what came of them."""
 
-    list_display = ["state", "task", "id_", "queue", "worker", "when", "waited", "ran"]
+    list_display = ["state", "task", "when", "waited", "ran", "queue", "worker", "id_"]
     list_display_links = ["task"]
     list_filter = [StateFilter, QueueFilter, NameFilter]
     search_fields = ["task_id"]
@@ -121,8 +127,8 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
     fieldsets = [
         (None, {"fields": ["state", "task", "id_", "queue", "worker", "result_row"]}),
         ("Call", {"fields": ["positional", "named", "options_", "retry_of_", "retries_"]}),
-        ("Times", {"fields": ["eta", "submitted_at", "claimed_at", "sent_at", "started_at",
-                              "heard_at", "waited", "ran"]}),
+        ("Times", {"fields": ["called_at", "eta_", "claimed", "sent", "started", "heard_of",
+                              "waited", "ran"]}),
         ("Result", {"fields": ["value", "traceback"]}),
     ]  # fmt: skip
     readonly_fields = [name for _, section in fieldsets for name in section["fields"]]
@@ -155,7 +161,8 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
             for name in self.actions
             if request.user.has_perm(f"tasklog.{name}_taskcall")
         ]
-        context = {"call_actions": allowed, "title": "Call", **(extra_context or {})}
+        context = {"call_actions": allowed, "ended": states.READY_STATES, "title": "Call"}
+        context |= extra_context or {}
         return super().change_view(request, object_id, form_url, context)
 
     @admin.display(description="state")
@@ -166,10 +173,6 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
     def task(self, call):
         return call.name
 
-    @admin.display(description="task id")
-    def id_(self, call):
-        return format_html('<span class="tasklog-id" title="{0}">{0}</span>', call.task_id)
-
     @admin.display(description="worker")
     def worker(self, call):
         return (call.result and call.result.worker) or NOTHING
@@ -178,13 +181,29 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
     def when(self, call):
         return moment(call.submitted_at)
 
+    @admin.display(description="called")
+    def called_at(self, call):
+        return exact(call.submitted_at)
+
+    @admin.display(description="ETA")
+    def eta_(self, call):
+        return exact(call.eta)
+
+    @admin.display(description="claimed by a dispatcher")
+    def claimed(self, call):
+        return exact(call.claimed_at)
+
+    @admin.display(description="sent")
+    def sent(self, call):
+        return exact(call.sent_at)
+
     @admin.display(description="started")
-    def started_at(self, call):
-        return moment(call.result and call.result.date_started)
+    def started(self, call):
+        return exact(call.result and call.result.date_started)
 
     @admin.display(description="last heard of")
-    def heard_at(self, call):
-        return moment(call.result and call.result.date_done)
+    def heard_of(self, call):
+        return exact(call.result and call.result.date_done)
 
     @admin.display(description="waited")
     def waited(self, call):
@@ -278,7 +297,9 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
             try:
                 done.append((call, act(call)))
             except OperationalError as error:
-                text = f"{call}: the broker is away ({error}). Nothing was done from here on."
+                text = (
+                    f"The broker is away ({error}). {call} and what follows it were left alone."
+                )
                 self.message_user(request, text, messages.ERROR)
                 break
             except Exception as error:  # a queue that is gone, say: the others can still be done
@@ -353,13 +374,16 @@ def moment(when):
     """A moment as people say it; the exact one is in the tooltip."""
     if not when:
         return NOTHING
-    exact = timezone.localtime(when)
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        exact.isoformat(),
-        f"{exact:%Y-%m-%d %H:%M:%S.%f}",
-        naturaltime(when),
-    )
+    return format_html('<time title="{}">{}</time>', digits(when), naturaltime(when))
+
+
+def exact(when):
+    """A moment in digits, and as people say it."""
+    return f"{digits(when)} ({naturaltime(when)})" if when else NOTHING
+
+
+def digits(when):
+    return f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def duration(start, end):
@@ -395,8 +419,8 @@ class TaskResultAdmin(Log, stock_results.TaskResultAdmin):
     parts of each argument, and its pages counted all rows.
     """
 
-    list_display = ["state", "task_name", "task_id", "worker", "periodic_task_name", "date_done"]
-    list_display_links = ["task_id"]
+    list_display = ["state", "task_name", "when", "worker", "periodic_task_name", "id_"]
+    list_display_links = ["task_name"]
     list_filter = [ResultStateFilter, "date_done", NamedResultFilter]
     search_fields = ["task_id__exact", "task_name__exact", "worker__exact"]
     search_help_text = "A task id, the full name of a task, or a worker."
@@ -411,6 +435,10 @@ class TaskResultAdmin(Log, stock_results.TaskResultAdmin):
     @admin.display(description="state")
     def state(self, result):
         return badge(result.status)
+
+    @admin.display(description="when")
+    def when(self, result):
+        return moment(result.date_done)
 
 
 def replace(model, stock, ours):

@@ -108,7 +108,7 @@ class CappedChangeList(ChangeList):
         self.total = paginator.total
         self.multi_page = paginator.num_pages > 1
         self.can_show_all = self.show_full_result_count = False
-        self.full_result_count = None
+        self.full_result_count = self.result_count  # so that it stands below the list alone
         self.show_admin_actions = True
 
 
