@@ -173,10 +173,10 @@ if not CELERY_BROKER_URL and any(rabbitmq.values()):
     CELERY_BROKER_URL = f"amqp://{user}:{password}@{host}:{port}/{vhost}"
 CELERY_BROKER_URL = CELERY_BROKER_URL or "redis://"
 
-# Default none: .get() and .state raise. Here the Django database: django-celery-results with the
-# retries below. «redis://localhost/1» is faster, «django-cache» uses CACHES[CELERY_CACHE_BACKEND];
-# neither can be queried with the ORM.
-CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", "blog.results:DatabaseBackend")
+# Default none: .get() and .state raise. Here the Django database, in the tables of «django-db» and
+# faster, see tasklog/README.md. «redis://localhost/1» and «django-cache», which uses
+# CACHES[CELERY_CACHE_BACKEND], cannot be queried with the ORM.
+CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", "tasklog.backends:DatabaseBackend")
 CELERY_CACHE_BACKEND = env.str("CELERY_CACHE_BACKEND", "default")
 
 # Default False: rows without name, arguments, worker and traceback. Always wanted in a database.

@@ -4,8 +4,10 @@ import difflib
 from numbers import Real
 
 from celery import current_app
+from celery.exceptions import ImproperlyConfigured as CeleryImproperlyConfigured
 from django.conf import settings
 from django.core.checks import Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
 from . import conf
 from .app import Celery
@@ -92,7 +94,14 @@ def check_results(**kwargs):
     """How a call went is read from the table of results."""
     from django_celery_results.backends import DatabaseBackend
 
-    if is_on() and not isinstance(current_app.backend, DatabaseBackend):
+    if not is_on():
+        return
+    try:
+        backend = current_app.backend
+    except (ImportError, AttributeError, ImproperlyConfigured, CeleryImproperlyConfigured) as error:
+        yield Error(f"The results backend cannot be made: {error}", id="tasklog.E004")
+        return
+    if not isinstance(backend, DatabaseBackend):
         yield Warning(
             f"Results are in {current_app.conf.result_backend!r}, where tasklog does not look: "
             "each call stays PENDING, and none is ever cleaned up.",

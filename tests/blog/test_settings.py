@@ -128,7 +128,7 @@ def test_variables_of_the_process_win_over_the_file(tmp_path):
         "Asia/Tokyo",
         "7.0",
         "redis://here:1/0",
-        "blog.results:DatabaseBackend",
+        "tasklog.backends:DatabaseBackend",
     ]
 
 

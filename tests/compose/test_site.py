@@ -242,7 +242,7 @@ def test_a_restart_of_redis_in_the_middle_of_work_loses_nothing(site, number):
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_restart_of_postgresql_in_the_middle_of_work_loses_nothing(site, number):
-    """What ends while PostgreSQL is away is stored when it is back: `blog.results`."""
+    """What ends while PostgreSQL is away is stored when it is back: `tasklog.backends`."""
     ids = site.send(SHORT_WORK)
     wait_slowly(lambda: site.states(ids).get("STARTED") == 2, "tasks at work", 30)
     site("restart", "db")

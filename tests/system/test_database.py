@@ -89,7 +89,7 @@ def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
 
 
 def test_a_task_that_ends_while_the_database_is_away(on_postgres, own_postgres):
-    """blog.results and CELERY_RESULT_BACKEND_ALWAYS_RETRY: it is SUCCESS all the same."""
+    """tasklog.backends and CELERY_RESULT_BACKEND_ALWAYS_RETRY: it is SUCCESS all the same."""
     task_id = add.delay(20, 22, seconds=3).id
     on_postgres.wait_for_output(f"add[{task_id}] received")
     wait_for(lambda: state_of(own_postgres, task_id) == "STARTED", "the task at work")

@@ -14,7 +14,7 @@ from posts.tasks.basics import add, fail_sometimes, sample_task
 from posts.tasks.export import export_blog
 from tests.services import wait_for
 
-DATABASE = "blog.results:DatabaseBackend"
+DATABASE = "tasklog.backends:DatabaseBackend"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

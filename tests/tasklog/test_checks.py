@@ -89,6 +89,11 @@ def test_results_elsewhere(other_app):
     assert "stays PENDING" in found()["tasklog.W002"].msg
 
 
+def test_a_results_backend_that_does_not_exist(other_app):
+    other_app(result_backend="tasklog.backend:DatabaseBackend")
+    assert "No module named 'tasklog.backend'" in found()["tasklog.E004"].msg
+
+
 def test_nobody_sends_what_waits(tasklog):
     with tasklog(OUTBOX=True, SEND_EVERY=None):
         assert "send_due_calls" in found()["tasklog.W003"].hint
