@@ -67,12 +67,16 @@ def import_entries(url, author_id):
     entries = parsed.entries[:MAX_ENTRIES]
     for entry in entries:
         key = key_of(entry)
-        if key not in seen:
-            seen.add(key)
-            try:
-                new += import_entry(feed, key, entry, author)
-            except IntegrityError:  # Another import took the post's address just now.
-                new += import_entry(feed, key, entry, author)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            import_entry(feed, key, entry, author)
+        except IntegrityError:  # Another run was faster: with the entry, or with the address alone.
+            if feed.entries.filter(key=key).exists():
+                continue
+            import_entry(feed, key, entry, author)
+        new += 1
     # At the end: a run that was killed in the middle fetches the feed again.
     feed.title = plain(parsed.feed.get("title", ""))[: Feed._meta.get_field("title").max_length]
     feed.etag = header(feed, "etag", document.etag)
@@ -111,26 +115,18 @@ def parse(document):
 
 @transaction.atomic
 def import_entry(feed, key, entry, author):
-    """Make a draft of one entry, unless another run is faster.
+    """Make a draft of one entry, and the row that keeps it from being made again.
 
-    The entry's row is the claim: made in the same transaction as the post, so there is never one
-    without the other.
-
-    Returns:
-        bool: whether a draft was made.
+    Raises:
+        IntegrityError: another run has made that row, or a post with the same address. Nothing was
+            made then.
     """
-    claim, created = FeedEntry.objects.get_or_create(
-        feed=feed, key=key, defaults={"dated": date_of(entry)}
-    )
-    if not created:
-        return False
     text = text_of(entry)
     title = title_of(entry, text)
-    claim.post = Post.objects.create(
+    post = Post.objects.create(
         title=title, slug=slug_of(title, key), body=body_of(entry, text), author=author
     )
-    claim.save(update_fields=["post"])
-    return True
+    FeedEntry.objects.create(feed=feed, key=key, post=post, dated=date_of(entry))
 
 
 def key_of(entry):

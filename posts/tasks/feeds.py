@@ -14,15 +14,13 @@ LONGEST_WAIT = 5 * 60  # seconds; half the visibility timeout
     retry_backoff=5,
     retry_backoff_max=60,
     max_retries=4,
-    soft_time_limit=90,
-    time_limit=120,
 )
 def import_feed(self, url, author_id):
     """Make a draft of each new entry of an RSS or Atom feed.
 
     Safe to run twice: an entry is claimed in the transaction that makes its draft, so none is
     imported again, neither by a run at the same time nor after its draft was deleted. Acknowledged
-    early all the same: whoever asked can ask again. Queue «slow», limits 90 s (soft) and 120 s.
+    early all the same: whoever asked can ask again. Queue «slow», the default time limits.
 
     A server that is away or answers 429 or 5xx is asked again up to four times: after 5, 10, 20 and
     40 s at most, at random, or after as long as it asks for (Retry-After), 5 minutes at most, which
