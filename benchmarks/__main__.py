@@ -6,6 +6,7 @@ machine that does nothing else; ratios of one run tell more than its absolute fi
 
 import os
 import platform
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from importlib.metadata import version
 from . import table
 from .lab import Lab
 
-MODULES = ["results", "calls"]
+MODULES = ["results", "calls", "admin"]
 PACKAGES = ["celery", "kombu", "Django", "django-celery-results", "psycopg", "redis"]
 
 
@@ -21,6 +22,7 @@ def main(names):
     unknown = set(names) - set(MODULES)
     if unknown:
         sys.exit(f"There is no benchmark {', '.join(unknown)}: there are {', '.join(MODULES)}.")
+    signal.signal(signal.SIGTERM, lambda *args: sys.exit(1))  # the servers end with it
     rows = []
     with Lab() as lab:
         print(describe(lab), flush=True)

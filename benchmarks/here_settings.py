@@ -11,7 +11,7 @@ CELERY_TASK_QUEUES = None
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 
 # Calls are written down, in the sides that measure calls.
-TASKLOG = TASKLOG if os.environ.get("CALLS") else {}
+TASKLOG = TASKLOG if os.environ.get("CALLS") else {"TRACK": bool(os.environ.get("TRACK"))}
 if os.environ.get("ASYNC_RESULTS"):
     # A second connection to the same database: results, and they alone, may be lost with the power.
     options = {"options": "-c synchronous_commit=off"}

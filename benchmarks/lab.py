@@ -124,16 +124,25 @@ class Side:
         if self.worker:
             self.worker.stop()
 
-    def python(self, *arguments):
+    def python(self, *arguments, **env):
         """Run Python with the settings of this side. Returns what it printed."""
-        environment = {**os.environ, **self.env}
+        environment = {**os.environ, **self.env, **env}
         command = [sys.executable, *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise RuntimeError(f"{arguments}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def call(self, function, *arguments):
-        """Call a function of benchmarks/clients.py in a process with the settings of this side."""
+    def call(self, function, *arguments, **env):
+        """Call a function of benchmarks/clients.py in a process with the settings of this side.
+
+        Args:
+            function (str): its name.
+            *arguments (int | str): what it takes.
+            **env (str): environment variables for this process alone.
+
+        Returns:
+            str: what it returned.
+        """
         code = f"import {self.app}, django; django.setup(); from benchmarks import clients; "
-        return self.python("-c", f"{code}print(clients.{function}(*{arguments!r}))").strip()
+        return self.python("-c", f"{code}print(clients.{function}(*{arguments!r}))", **env).strip()

@@ -23,9 +23,10 @@ class Chords:
     last one always looks, whatever is nested in the header.
 
     Of several who find all finished, the one who deletes the counter sends the body, in the same
-    transaction. With tasklog's outbox the body is then sent even if the process is killed in
-    between. Without it, a worker that is killed at that moment leaves the chord waiting, unless the
-    task has `acks_late` and comes again. The body has one id, however often it is sent.
+    transaction: with tasklog's outbox both happen or neither. The body has one id, however often it
+    is sent. A worker that is killed as a whole between storing the last result and that transaction
+    leaves the chord waiting, as it leaves any task that it has acknowledged; with `acks_late` the
+    member comes again and sends the body.
     """
 
     def apply_chord(self, header_result_args, body, **kwargs):

@@ -12,6 +12,7 @@ from celery.exceptions import BackendGetMetaError, BackendStoreError, ChordError
 from celery.result import AsyncResult, GroupResult
 from celery.utils.serialization import b64decode
 from django.db import InterfaceError, OperationalError, ProgrammingError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_results.backends import DatabaseBackend as StockBackend
 from django_celery_results.models import ChordCounter, TaskResult
@@ -306,6 +307,22 @@ def test_the_body_is_sent_after_the_last(backend, header, member, bodies):
     backend.mark_as_done(header[1].id, 2, request=member(1))
     assert not ChordCounter.objects.exists()
     assert bodies() == [member.body.id]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_statements_of_a_chord(backend, redis_server, tasklog):
+    """Three for a member (started, stored, counted down) and eight for the chord."""
+    ids = [uuid() for _ in range(10)]
+    body = dict(total.s().set(task_id=uuid()))
+    with tasklog(), CaptureQueriesContext(connection) as asked:
+        header = GroupResult(uuid(), [AsyncResult(task_id) for task_id in ids])
+        backend.apply_chord((header.id, header.results), total.s())
+        for task_id in ids:
+            request = Context(id=task_id, task=square.name, group=header.id, chord=body)
+            backend.store_result(task_id, {}, states.STARTED, request=request)
+            backend.mark_as_done(task_id, 1, request=request)
+    assert not ChordCounter.objects.exists()
+    assert len(asked) <= 3 * len(ids) + 8
 
 
 @pytest.mark.django_db(transaction=True)
