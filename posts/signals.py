@@ -1,11 +1,13 @@
 """Sends tasks when posts change."""
 
 from django.db import transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
+from . import images
 from .models import Post
 from .tasks.analysis import analyse_post
+from .tasks.images import make_thumbnails
 
 
 @receiver(post_save, sender=Post)
@@ -24,5 +26,29 @@ def analyse_after_save(instance, raw, **kwargs):
     # and a partial has none, so that the save would break on the log line.
     def send():
         analyse_post.delay(instance.pk)
+
+    transaction.on_commit(send, robust=True)
+
+
+@receiver(post_save, sender=Post)
+def make_thumbnails_after_save(instance, raw, **kwargs):
+    """Have the thumbnails made of a cover that is new, and removed of one that is gone.
+
+    After commit and robust, as above. What there is to do is seen in the post's folder.
+    """
+    if not raw and images.out_of_date(instance.pk, instance.cover.name):
+        send_make_thumbnails(instance.pk)
+
+
+@receiver(post_delete, sender=Post)
+def remove_thumbnails_after_delete(instance, **kwargs):
+    """Have the thumbnails of a deleted post removed."""
+    if images.out_of_date(instance.pk, ""):
+        send_make_thumbnails(instance.pk)
+
+
+def send_make_thumbnails(post_id):
+    def send():
+        make_thumbnails.delay(post_id)
 
     transaction.on_commit(send, robust=True)

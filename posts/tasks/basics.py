@@ -46,7 +46,8 @@ def fail_sometimes(value, chance=0.5):
 def sample_task(name="world"):
     """Print a greeting, in the worker's process: look for it in the worker's log.
 
-    Safe to run twice: a second line is harmless. Queue `celery`, the default time limits.
+    Safe to run twice: a second line is harmless. Queue `celery`, the default time limits. Raises
+    nothing of its own.
 
     Args:
         name (str): whom to greet.

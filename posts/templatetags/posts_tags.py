@@ -6,7 +6,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import mark_safe
 
-from .. import markup
+from .. import images, markup
 
 register = template.Library()
 
@@ -24,6 +24,43 @@ def duration(seconds):
     """
     name, unit = next((pair for pair in UNITS if seconds >= 2 * pair[1]), UNITS[-1])
     return f"{int(seconds // unit)} {name}"
+
+
+@register.filter
+def seconds(length):
+    """Say how long something took, exactly: «0.04 s», «12.8 s», «2 min 5 s».
+
+    Args:
+        length (timedelta | None): not negative.
+
+    Returns:
+        str: «» for None.
+    """
+    if length is None:
+        return ""
+    total = length.total_seconds()
+    if total < 60:
+        return f"{total:.{2 if total < 10 else 1}f} s"
+    minutes, rest = divmod(round(total), 60)
+    return f"{minutes} min {rest} s"
+
+
+@register.filter
+def outcome(result):
+    """Write what a task returned: «words: 1,250, links: 3», «nothing» for None."""
+    if result is None:
+        return "nothing"
+    if isinstance(result, dict):
+        return ", ".join(f"{name}: {outcome(value)}" for name, value in result.items())
+    if isinstance(result, list):
+        return "[" + ", ".join(outcome(value) for value in result) + "]"
+    return f"{result:,}" if isinstance(result, int) else str(result)
+
+
+@register.filter
+def unlocalise(number):
+    """Write a number for an attribute: two decimals, and always a point."""
+    return f"{number:.2f}"
 
 
 @register.filter
@@ -70,3 +107,16 @@ def day(moment):
 def markdown(text):
     """Render Markdown as sanitised HTML: see `posts.markup.to_html`."""
     return mark_safe(markup.to_html(text))
+
+
+@register.inclusion_tag("posts/_cover.html")
+def cover(post, alt="", lazy=False):
+    """Show a post's cover: the browser chooses among its thumbnails, once they are made.
+
+    Args:
+        post (Post): a post with a cover.
+        alt (str): what it shows; «» when it is decoration.
+        lazy (bool): load it when it comes into view.
+    """
+    found = images.thumbnails(post.pk, post.cover.name)
+    return {"post": post, "alt": alt, "lazy": lazy, "thumbnails": found.items()}
