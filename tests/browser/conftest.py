@@ -11,10 +11,11 @@ from tests.services import CHROMIUM_OPTIONS, find_chromium
 @pytest.fixture(scope="session")
 def browser():
     executable = need(find_chromium)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     # Playwright keeps an event loop in this thread, and Django would refuse to query in it.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    expect.set_options(timeout=20_000)  # default 5 s: too short for a busy machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_OPTIONS)
         yield browser
