@@ -323,3 +323,23 @@ def test_a_scheduled_call_from_the_command_line(start_once):
     assert call.wait() == 0, call.output
     dispatch()
     assert value_of(AsyncResult(call.output.split()[-1])) == 9
+
+
+def test_a_call_is_in_the_database_of_its_transaction(start_once, folder):
+    """Business data in another database than the first: the call is committed with it."""
+    env = {"DJANGO_SETTINGS_MODULE": SETTINGS, "OTHER_DATABASE": str(folder / "other.sqlite3")}
+    program = start_once("python", "-m", "tests.tasklog.programs", "two_databases", env=env)
+    assert program.wait(60) == 0, program.output
+    found = json.loads(program.output.splitlines()[-1])
+    assert {name: places for name, (_task_id, places, _unsent) in found.items()} == {
+        "no transaction": ["default"],
+        "default": ["default"],
+        "other": ["other"],
+        "rolled back": [],
+        "both": ["default"],
+        "scheduled": ["other"],
+    }
+    assert not any(unsent for _task_id, _places, unsent in found.values())
+    del found["rolled back"]
+    values = [value_of(AsyncResult(task_id)) for task_id, _places, _unsent in found.values()]
+    assert values == [1, 4, 9, 25, 36]
