@@ -10,7 +10,7 @@ from django_celery_results.models import TaskResult
 
 from posts import newsletter
 from posts.models import Delivery, Newsletter, Post, Subscriber
-from posts.tasks.newsletter import send_newsletter
+from posts.tasks.newsletter import send_batch, send_newsletter
 from posts.tasks.publishing import publish_due_posts
 from tests.services import Visitor, free_port, wait_for
 from tests.smtp import MailServer
@@ -88,6 +88,18 @@ def test_the_summary_is_the_result_and_the_batches_are_in_the_slow_queue(
     assert result.get(timeout=30) == "1 sent, 0 refused"
     batch = TaskResult.objects.get(task_name="posts.tasks.newsletter.send_batch")
     assert batch.status == "SUCCESS"
+
+
+def test_not_more_than_one_batch_a_second_begins(worker, published, mail_server):
+    people = subscribe("ada@example.org", "joan@example.org", "grace@example.org")
+    letter = Newsletter.objects.create(post=published)
+    calls = [
+        send_batch.delay(newsletter_id=letter.pk, subscriber_ids=[reader.pk]) for reader in people
+    ]
+    for call in calls:
+        assert call.get(timeout=30)["sent"] == 1
+    first, _, last = Delivery.objects.order_by("claimed_at").values_list("claimed_at", flat=True)
+    assert last - first > timedelta(seconds=1)  # About two, as far as the machine is even.
 
 
 def test_a_second_call_and_a_second_sweep_mail_nobody_twice(worker, published, mail_server):
