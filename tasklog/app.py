@@ -69,7 +69,7 @@ class Celery(celery.Celery):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._sending = threading.local()
-        self.on_after_finalize.connect(self._schedule_dispatcher)
+        self.on_after_finalize.connect(self._add_schedules)
 
     def send_task(self, name, args=None, kwargs=None, countdown=None, eta=None, **options):
         """Send a task by name. All calls pass here: `delay`, `apply_async`, canvas and beat.
@@ -194,12 +194,15 @@ class Celery(celery.Celery):
             parent.add_trail(result)
         return result
 
-    def _schedule_dispatcher(self, sender, **kwargs):
-        """Let beat send the dispatcher, in a site that has something for it to do."""
-        every = conf.get("SEND_EVERY")
-        if every and (conf.get("OUTBOX") or conf.get("SCHEDULE_ETA")):
-            dispatcher = self.signature("tasklog.send_due_calls")
-            self.add_periodic_task(every, dispatcher, name="tasklog.send_due_calls")
+    def _add_schedules(self, sender, **kwargs):
+        """Let beat send tasklog's own tasks, in a site that has something for them to do."""
+        waits = conf.get("OUTBOX") or conf.get("SCHEDULE_ETA")
+        for name, every, needed in (
+            ("tasklog.send_due_calls", conf.get("SEND_EVERY"), waits),
+            ("tasklog.end_lost_calls", conf.get("END_LOST_EVERY"), conf.get("TRACK")),
+        ):
+            if every and needed:
+                self.add_periodic_task(every, self.signature(name), name=name)
 
 
 def choose(asked, task, ignore_result):

@@ -46,7 +46,7 @@ def what_is_wanted(name, value):
     known = ", ".join(settings.DATABASES)
     if isinstance(conf.DEFAULTS.get(name), bool):
         return None if isinstance(value, bool) else "True or False"
-    if name == "SEND_EVERY":
+    if name in ("SEND_EVERY", "END_LOST_EVERY"):
         right = value is None or (isinstance(value, Real) and value > 0)
         return None if right else "a number of seconds above 0, or None for no schedule"
     if name == "BATCH_SIZE":

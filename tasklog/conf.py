@@ -18,6 +18,9 @@ DEFAULTS = {
     # How long a committed call is left to the process that made it, in seconds. Longer than that
     # process may take to send it, or the call may be sent twice.
     "RESEND_AFTER": 30,
+    # How often beat sends `tasklog.end_lost_calls`, in seconds: with TRACK, a call whose worker was
+    # killed becomes a FAILURE when its time limit has passed. None for never.
+    "END_LOST_EVERY": 60,
     # The databases with the table of calls, besides the one that the routers name.
     "DATABASES": [],
     # Store what JSON cannot carry as text. Without it, such a result is a failure.

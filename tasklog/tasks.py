@@ -40,10 +40,13 @@ def clean_up_calls():
     return cleanup.clean_up_calls(maybe_timedelta(expires)) if expires else 0
 
 
-@shared_task(name="tasklog.end_lost_calls", ignore_result=True, track=False, outbox=False)
+@shared_task(
+    name="tasklog.end_lost_calls", ignore_result=True, track=False, outbox=False, expires=3600
+)
 def end_lost_calls():
     """Store FAILURE for calls whose worker was killed while it ran them, see tasklog/lost.py.
 
-    Safe to run twice, and at the same time. Returns how many they were.
+    Beat sends it every END_LOST_EVERY seconds. Safe to run twice, and at the same time. Returns how
+    many they were.
     """
     return len(lost.end_lost_calls())

@@ -1,11 +1,14 @@
 """An installation that is half done is named, with the way out."""
 
+import re
+
 import celery
 import pytest
 from celery.local import Proxy
 from django.core.checks import run_checks
 
 from tasklog import app as tasklog_app
+from tasklog import conf
 from tests.services import BIN, ROOT, Process
 
 
@@ -38,6 +41,7 @@ def test_a_name_that_does_not_exist(tasklog, choices, said):
         ("OUTBOX", 1),
         ("SEND_EVERY", 0),
         ("SEND_EVERY", "5"),
+        ("END_LOST_EVERY", -1),
         ("BATCH_SIZE", 0),
         ("BATCH_SIZE", 1.5),
         ("RESEND_AFTER", -1),
@@ -114,3 +118,9 @@ def test_without_the_app_of_the_results(folder):
     process = Process([BIN / "python", "-c", code], folder / "log", cwd=ROOT)
     assert process.wait() == 1
     assert 'add "django_celery_results" to INSTALLED_APPS' in process.output
+
+
+def test_the_readme_lists_each_setting_with_its_default():
+    readme = (ROOT / "tasklog" / "README.md").read_text()
+    table = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", readme, re.MULTILINE))
+    assert table == {name: repr(value) for name, value in conf.DEFAULTS.items()}
