@@ -65,7 +65,7 @@ def find_lost(calls, grace=GRACE):
     """
     silent = calls.filter(result__status__in=RUNNING, result__date_done__lt=Now() - grace)
     silent = silent.annotate(now=Now()).select_related("result").order_by("pk")
-    for call in silent.iterator():
+    for call in silent:
         task = current_app.tasks.get(call.name)
         if task is None or task.acks_late:
             continue

@@ -81,6 +81,15 @@ def test_a_call_that_was_never_sent_stays_though_its_result_is_ignored(broker_aw
     assert len(left()) == 1
 
 
+def test_a_result_that_was_stored_though_it_is_ignored_says_when_the_call_ended():
+    """As with task_store_errors_even_if_ignored."""
+    result = square.apply_async([1], ignore_result=True, track=True)
+    grow_older()
+    store(result, "FAILURE", ValueError("no"))
+    assert clean_up_calls(DAY) == 0
+    assert left() == {result.id}
+
+
 def test_a_batch_is_a_transaction():
     for _ in range(5):
         store(square.delay(1), "SUCCESS")
