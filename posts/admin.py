@@ -107,7 +107,10 @@ class DeliveryAdmin(ReadOnly, admin.ModelAdmin):
     search_fields = ["subscriber__email"]
     actions = ["send_again"]
 
-    @admin.action(description="Send again to selected recipients (they may get a second mail)")
+    @admin.action(
+        description="Send again to selected recipients (they may get a second mail)",
+        permissions=["delete"],  # Of their claims.
+    )
     def send_again(self, request, deliveries):
         with transaction.atomic():
             newsletters = Newsletter.objects.filter(delivery__in=deliveries).distinct()

@@ -8,6 +8,7 @@ import pytest
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
+from django.contrib.auth.models import Permission
 from django.core.mail.backends import locmem
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -598,3 +599,15 @@ def test_the_admin_lists_claimed_deliveries_and_sends_them_again(
     assert statuses() == {JOAN: "sent"}
     assert sent == [letter.post_id]
     assert list(newsletter.audience(Newsletter.objects.get())) == [ada]
+
+
+def test_sending_again_is_for_those_who_may_delete(writer, author, letter, subscribe, sent):
+    (ada,) = subscribe(ADA)
+    stuck = Delivery.objects.create(newsletter=letter, subscriber=ada)
+    author.user_permissions.add(Permission.objects.get(codename="view_delivery"))
+    page = writer.get("/admin/posts/delivery/").content.decode()
+    assert ADA in page
+    assert "Send again" not in page
+    fields = {"action": "send_again", "_selected_action": [stuck.pk]}
+    writer.post("/admin/posts/delivery/", fields)
+    assert statuses() == {ADA: "claimed"}
