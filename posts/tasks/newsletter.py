@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from .. import newsletter as letters
+from .. import subscribing
 from ..mailing import NotTaken
 from ..models import Newsletter, Post
 
@@ -151,7 +152,7 @@ def send_confirmation(subscriber_id):
     Raises:
         NotTaken: the mail server was away each time.
     """
-    return letters.send_confirmation(subscriber_id)
+    return subscribing.send_confirmation(subscriber_id)
 
 
 @shared_task
@@ -164,4 +165,4 @@ def remove_unconfirmed_subscribers():
     Returns:
         int: how many addresses this run deleted.
     """
-    return letters.remove_unconfirmed()
+    return subscribing.remove_unconfirmed()

@@ -6,7 +6,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from kombu.exceptions import OperationalError
 
-from .. import newsletter
+from .. import subscribing
 from ..forms import SubscribeForm
 from ..tasks.newsletter import send_confirmation
 
@@ -19,7 +19,7 @@ def subscribe(request):
     form = SubscribeForm(request.POST or None)
     status = 200
     if request.method == "POST" and form.is_valid():
-        subscriber = newsletter.subscriber_of(form.cleaned_data["email"])
+        subscriber = subscribing.subscriber_of(form.cleaned_data["email"])
         try:
             send_confirmation.delay(subscriber_id=subscriber.pk)
         except OperationalError:
@@ -42,9 +42,9 @@ def confirm(request, token):
     Opening the link changes nothing: programs that look for viruses in mails open links too.
     """
     try:
-        newsletter.of_token(newsletter.CONFIRM, token, max_age=newsletter.CONFIRM_WITHIN)
+        subscribing.of_token(subscribing.CONFIRM, token, max_age=subscribing.CONFIRM_WITHIN)
         if request.method == "POST":
-            newsletter.confirm(token)
+            subscribing.confirm(token)
     except BadSignature:
         return render(request, "posts/newsletter/broken.html", {"again": True}, status=404)
     return render(request, "posts/newsletter/confirm.html", {"done": request.method == "POST"})
@@ -55,9 +55,9 @@ def confirm(request, token):
 def unsubscribe(request, token):
     """Leave the newsletter: with one click in the mail program, or with a button on this page."""
     try:
-        newsletter.of_token(newsletter.UNSUBSCRIBE, token)
+        subscribing.of_token(subscribing.UNSUBSCRIBE, token)
         if request.method == "POST":
-            newsletter.unsubscribe(token)
+            subscribing.unsubscribe(token)
     except BadSignature:
         return render(request, "posts/newsletter/broken.html", status=404)
     return render(request, "posts/newsletter/unsubscribe.html", {"done": request.method == "POST"})

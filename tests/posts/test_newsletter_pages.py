@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
-from posts import newsletter
+from posts import subscribing
 from posts.mailing import NotTaken
 from posts.models import Subscriber
 from posts.tasks.newsletter import remove_unconfirmed_subscribers, send_confirmation
@@ -111,14 +111,14 @@ def test_with_the_mail_server_away_the_mail_can_be_sent_again(db, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(locmem.EmailBackend, "open", refuse)
         with pytest.raises(NotTaken):
-            newsletter.send_confirmation(subscriber.pk)
-    assert newsletter.send_confirmation(subscriber.pk)
+            subscribing.send_confirmation(subscriber.pk)
+    assert subscribing.send_confirmation(subscriber.pk)
     assert len(mail.outbox) == 1
     assert NotTaken in send_confirmation.autoretry_for
 
 
 def test_a_subscriber_who_is_gone_gets_no_mail(db):
-    assert newsletter.send_confirmation(1) is False
+    assert subscribing.send_confirmation(1) is False
 
 
 def test_a_confirmation_twice_keeps_the_date(client, db, work):
@@ -180,7 +180,7 @@ def ada(db):
 @pytest.fixture
 def stop(ada):
     """The path of Ada's unsubscribe link."""
-    link = newsletter.link("posts:newsletter_unsubscribe", newsletter.UNSUBSCRIBE, ada)
+    link = subscribing.link("posts:newsletter_unsubscribe", subscribing.UNSUBSCRIBE, ada)
     return link.removeprefix("http://127.0.0.1:8000")
 
 
@@ -219,21 +219,21 @@ def test_links_do_not_work_for_each_other_nor_changed(client, ada, stop, work):
 
 
 def test_a_confirmation_link_expires_and_an_unsubscribe_link_never(client, ada, stop, monkeypatch):
-    confirm = newsletter.link("posts:newsletter_confirm", newsletter.CONFIRM, ada)
+    confirm = subscribing.link("posts:newsletter_confirm", subscribing.CONFIRM, ada)
     confirm = confirm.removeprefix("http://127.0.0.1:8000")
-    monkeypatch.setattr(newsletter, "CONFIRM_WITHIN", timedelta(seconds=-1))
+    monkeypatch.setattr(subscribing, "CONFIRM_WITHIN", timedelta(seconds=-1))
     assert client.post(confirm).status_code == 404
-    assert newsletter.UNSUBSCRIBE.sign(1) == newsletter.UNSUBSCRIBE.sign(1)  # No time in it.
+    assert subscribing.UNSUBSCRIBE.sign(1) == subscribing.UNSUBSCRIBE.sign(1)  # No time in it.
     assert client.post(stop).status_code == 200
 
 
 def test_a_confirmation_of_a_subscriber_who_is_gone(client, ada):
-    confirm = newsletter.link("posts:newsletter_confirm", newsletter.CONFIRM, ada)
+    confirm = subscribing.link("posts:newsletter_confirm", subscribing.CONFIRM, ada)
     ada.delete()
     assert client.post(confirm.removeprefix("http://127.0.0.1:8000")).status_code == 404
 
 
 def test_confirming_needs_the_pages_own_form(ada):
-    confirm = newsletter.link("posts:newsletter_confirm", newsletter.CONFIRM, ada)
+    confirm = subscribing.link("posts:newsletter_confirm", subscribing.CONFIRM, ada)
     stranger = Client(enforce_csrf_checks=True)
     assert stranger.post(confirm.removeprefix("http://127.0.0.1:8000")).status_code == 403
