@@ -12,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose test-docs docs lint format lock shell logs screenshots clean
+.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock shell logs screenshots clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,15 @@ test: .venv/ready ## All tests (ARGS="-k export" for some)
 
 test-compose: .venv/ready ## The tests of the containers: needs Docker, takes minutes
 	@COMPOSE_TESTS=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+prove: .venv/ready ## Take each line of configuration out, and see its proof fail (ONLY, JOBS)
+	@$(BIN)/python -m tests.proofs --only "$(ONLY)" --jobs $(or $(JOBS),2)
+
+prove-compose: .venv/ready ## The same for the lines of the Compose files: needs Docker
+	@$(BIN)/python -m tests.proofs --compose --only "$(ONLY)" --jobs 1
+
+settings-page: .venv/ready ## Write docs/settings.md anew, without proving anything
+	@$(BIN)/python -m tests.proofs.settings_doc
 
 test-docs: .venv/ready ## Play the guide's chapters as written, and say what was executed
 	@$(BIN)/python -m pytest tests/docs -n 0 -rP $(ARGS)

@@ -211,7 +211,8 @@ CELERY_TASK_SOFT_TIME_LIMIT = 4 * 60
 CELERY_TASK_TIME_LIMIT = 5 * 60
 
 # Default False, multiplier 4: each process reserves four more tasks, and those wait for a whole
-# visibility timeout when Redis restarts. Without prefetching none is stranded. Redis only.
+# visibility timeout when Redis restarts. Without prefetching none is stranded. That is for Redis
+# only; with RabbitMQ the multiplier counts.
 CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 
@@ -219,10 +220,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Default 3,600 s: how long a message that a killed worker held stays invisible. Must exceed
     # the longest time limit, countdown and retry delay, or such a task runs twice.
     "visibility_timeout": 10 * 60,
-    # Default none: with a Redis that hangs, `delay()` blocks for as long as it hangs. Seconds. A
-    # call that gave up may still have been delivered, so send it again under the same task id.
+    # Default none: with a Redis that hangs, `delay()` blocks for as long as it hangs. Seconds, for
+    # connecting and for each answer. A call that gave up may still have been delivered, so send it
+    # again under the same task id.
     "socket_timeout": 2,
-    "socket_connect_timeout": 2,
 }
 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
     CELERY_WORKER_DISABLE_PREFETCH = False  # Celery would warn. RabbitMQ strands no message.
@@ -236,9 +237,8 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
 # Default celery.worker.consumer:Consumer, with which a worker can exit when Redis restarts.
 CELERY_WORKER_CONSUMER = "blog.consumer:Consumer"
 
-# Default: a warning, and True. A worker that starts before its broker waits for it.
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Default 100, then the worker exits. None: it waits for its broker for as long as it takes.
+# Default 100, then the worker exits. None: it waits for its broker for as long as it takes, also
+# when it starts.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 
 # Default False. Flower and `celery events` show tasks only when workers and senders tell of them.

@@ -29,8 +29,10 @@ def test_status_with_a_worker(start):
     assert status.wait() == 0
 
 
+@pytest.mark.proves("app.autodiscover_tasks")
 def test_the_banner_says_what_the_worker_will_do(start):
-    """G1.7: application, transport, results, concurrency, queues, tasks."""
+    """G1.7: application, transport, results, concurrency, queues, tasks. Without
+    `autodiscover_tasks()`, workers refuse the tasks of the apps as unregistered."""
     banner = start.worker().output
     for line in (
         "app:         blog:",
@@ -102,7 +104,9 @@ def test_without_a_results_backend_there_is_nothing_to_ask(start, attribute):
     assert "DisabledBackend" in output or "No result backend is configured" in output
 
 
+@pytest.mark.proves("signals.celeryd_init", fails="TimeoutExpired")
 def test_a_worker_refuses_a_bad_configuration(start):
+    """Without it, the worker starts, and its tasks fail one by one."""
     worker = start("celery", "-A", "blog", "worker", env={"CELERY_RESULT_BACKEND": "django-bd"})
     assert worker.wait() == 1
     assert "CELERY_RESULT_BACKEND 'django-bd' does not exist" in worker.output
@@ -110,7 +114,7 @@ def test_a_worker_refuses_a_bad_configuration(start):
 
 
 def test_a_worker_waits_for_its_broker(start, folder):
-    """CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP: start order does not matter."""
+    """Start order does not matter: that is Celery's default, and needs no setting."""
     port = free_port()
     worker = start(
         "celery", "-A", "blog", "worker", "-l", "INFO",

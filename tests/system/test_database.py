@@ -23,9 +23,10 @@ def test_ten_chords_of_thirty_on_sqlite(start):
     assert not TaskResult.objects.exclude(status="SUCCESS").exists()
 
 
+@pytest.mark.proves("DATABASES.init_command", fails="database is locked")
 @pytest.mark.sqlite
 def test_a_reader_does_not_block_a_writer(transactional_db):
-    """journal_mode=WAL: with SQLite's default journal this write waits, and fails."""
+    """Without journal_mode=WAL, whoever writes waits for everybody who reads, and may fail."""
     reader = connection.copy()
     try:
         with reader.cursor() as cursor:
@@ -74,13 +75,17 @@ def result_of(postgres, task_id):
     return result
 
 
+@pytest.mark.proves("CELERY_DB_REUSE_MAX", "DATABASES.conn_max_age")
 def test_a_connection_is_kept_between_tasks(on_postgres, own_postgres):
-    """CELERY_DB_REUSE_MAX: by default each task opens two."""
+    """Without it, each task opens a new connection, for two or three times the cost of the task's
+    own storing."""
     assert run_there(own_postgres) == run_there(own_postgres)
 
 
+@pytest.mark.proves("DATABASES.conn_health_checks", "signals.task_prerun")
 def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
-    """A PostgreSQL that restarts between two tasks fails neither (CONN_HEALTH_CHECKS)."""
+    """A PostgreSQL that restarts between two tasks fails neither. Without it, the first task of
+    each process after a restart fails."""
     before = run_there(own_postgres)
     own_postgres.stop()
     own_postgres.start()
@@ -88,8 +93,9 @@ def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
     assert "OperationalError" not in on_postgres.output
 
 
+@pytest.mark.proves("CELERY_RESULT_BACKEND_ALWAYS_RETRY")
 def test_a_task_that_ends_while_the_database_is_away(on_postgres, own_postgres):
-    """tasklog.backends and CELERY_RESULT_BACKEND_ALWAYS_RETRY: it is SUCCESS all the same."""
+    """It is SUCCESS all the same. Without it, such a task is stored as FAILURE, or not at all."""
     task_id = add.delay(20, 22, seconds=3).id
     on_postgres.wait_for_output(f"add[{task_id}] received")
     wait_for(lambda: state_of(own_postgres, task_id) == "STARTED", "the task at work")

@@ -40,8 +40,10 @@ def test_get_gives_up_after_its_timeout(worker):
     assert result.get(timeout=20) == 5
 
 
+@pytest.mark.proves("signals.setup_logging")
 def test_debug_task_prints_its_request_into_the_workers_log(worker):
-    """G1.3: the line carries the task's name and id."""
+    """G1.3: the line carries the task's name and id. Without it, Celery puts its own logging in
+    the place of settings.LOGGING."""
     result = debug_task.delay()
     worker.wait_for_output(f"blog.celery.debug_task[{result.id}] Request: <Context:")
 

@@ -52,7 +52,9 @@ def grows_old(path):
     return wait_for(lambda: age(path) > 6, f"no heartbeat in {path.name}", 20)
 
 
+@pytest.mark.proves("heartbeat", fails="FileNotFoundError")
 def test_a_worker_leaves_a_file_at_once_and_refreshes_it(probed_worker):
+    """Without it, no file tells whether a worker lives, and containers are never healthy."""
     _, path = probed_worker()
     assert age(path) < STALE
     refreshed(path)
@@ -94,8 +96,9 @@ def test_the_file_of_a_worker_without_broker_grows_old_until_it_is_back(probed_w
     wait_for(lambda: age(path) < 2, "a heartbeat after the restart", 30)
 
 
+@pytest.mark.proves("CELERY_BEAT_ENABLE_REMOTE_CONTROL")
 def test_the_ping_of_beat(start, state):
-    """0 while it lives, 69 when it is gone."""
+    """0 while it lives, 69 when it is gone. Without it, beat answers nobody."""
     host = socket.gethostname()
     env = {"STATE_DIR": str(state)}
     beat = start("celery", "-A", "blog", "beat", "-l", "INFO", "--pidfile=", env=env)

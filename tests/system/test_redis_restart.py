@@ -61,6 +61,7 @@ def start_worker(start, redis):
     return start.worker("--include", "tests.tasks", env={"CELERY_BROKER_URL": redis.url()})
 
 
+@pytest.mark.proves("CELERY_WORKER_CONSUMER")
 @pytest.mark.parametrize(
     ("load", "signum"),
     [("all processes busy", signal.SIGKILL), ("one process free", signal.SIGTERM)],
@@ -68,8 +69,9 @@ def start_worker(start, redis):
 def test_redis_restarts_in_the_middle_of_work(start, own_redis, journal, send, load, signum):
     """CELERY_WORKER_DISABLE_PREFETCH and CELERY_WORKER_CONSUMER.
 
-    With prefetching, reserved messages stay in `unacked` for a visibility timeout. With Celery
-    5.7.0's own consumer the worker exits when a late-acknowledged task runs and a process is free.
+    With prefetching, reserved messages stay in `unacked` for a visibility timeout. Without the
+    consumer of blog/consumer.py, the worker of Celery 5.7.0 exits when Redis restarts while a
+    late-acknowledged task runs and a process is free.
     """
     worker = start_worker(start, own_redis)
     sent = []

@@ -56,9 +56,12 @@ def test_a_killed_worker_comes_back(supervised):
     assert result.get(timeout=30) == 3
 
 
+@pytest.mark.proves("program:default.stopsignal", "program:slow.stopsignal", without="QUIT")
 def test_a_stop_in_the_middle_of_a_task_lets_it_finish(supervised):
-    """stopsignal=TERM without stopasgroup: the pool processes live until their task is done."""
-    results = [add.delay(1, n, seconds=3) for n in range(2)]
+    """stopsignal=TERM without stopasgroup: the pool processes live until their task is done.
+    Without it nothing changes as long as TERM is Supervisor's default, as it is in 4.3. With
+    another signal, such as QUIT, a stop ends the running tasks."""
+    results = [add.apply_async([1, 2, 3], queue=queue) for queue in ("celery", "slow")]
     wait_for(lambda: all(r.state == "STARTED" for r in results), "both tasks at work")
     assert "celery:default: stopped" in supervised.ctl("stop", "celery:*")
     assert [result.state for result in results] == ["SUCCESS", "SUCCESS"]
@@ -84,7 +87,10 @@ def test_ending_supervisord_ends_warmly_and_leaves_no_process(supervised):
     assert not [process for process in family if process.is_running()]
 
 
+@pytest.mark.proves("program:default.command", without="celery -A blog worker -n celery@%%h -c 2")
+@pytest.mark.proves("program:slow.command", without="celery -A blog worker -n slow@%%h -c 1")
 def test_each_worker_serves_its_own_queue(supervised):
+    """Without `-Q`, both workers serve both queues, and slow work holds up the short."""
     inspect = current_app.control.inspect(timeout=3)
     queues = {
         name.split("@")[0]: [queue["name"] for queue in queues]

@@ -1,0 +1,5 @@
+"""Cuts out the pauses with which a worker tries to reach its broker, for --include."""
+
+from kombu.utils import functional
+
+functional.sleep = lambda seconds: None

@@ -1,0 +1,69 @@
+"""docs/settings.md: each line of configuration with its reason and its proof."""
+
+import re
+import sys
+from pathlib import Path
+
+from celery.app.defaults import DEFAULTS
+
+from tests.services import ROOT
+
+from .lines import all_lines
+from .marks import all_proofs
+
+PAGE = ROOT / "docs" / "settings.md"
+HEAD = """\
+# Every line of configuration, and its proof
+
+Each line below is there because a test fails without it. `make prove` takes one after the other out
+of a copy of the project, runs its proof, and requires it to fail. What stands here is written by
+`make prove` too: the reasons are the comments in the files, the rest comes from the proofs.
+
+`make prove ONLY="CELERY_TASK_*"` proves some of them.
+"""
+
+
+def page():
+    """Return the text of docs/settings.md."""
+    proofs = {}
+    for proof in all_proofs():
+        proofs.setdefault(proof.line, []).append(proof)
+    parts, file = [HEAD], None
+    for line in all_lines():
+        if line.file != file:
+            file = line.file
+            parts.append(f"## {file}\n")
+        parts.append(entry(line, proofs.get(line.name, [])))
+    return "\n".join(parts)
+
+
+def entry(line, proofs):
+    """One line's section."""
+    tests = {proof.node: f"[`{proof.test}`](../{proof.file})" for proof in proofs}
+    rows = [f"### {line.name}\n", f"- Here: `{line.shown()}`"]
+    if default := default_of(line):
+        rows.append(f"- Default: {default}")
+    if line.reason:
+        rows.append(f"- Why: {line.reason}")
+    rows += [f"- {text}" for text in dict.fromkeys(proof.breaks for proof in proofs) if text]
+    rows.append(f"- Proof: {', '.join(tests.values()) or 'none'}\n")
+    return "\n".join(rows)
+
+
+def default_of(line):
+    """The library's default, or what the comment says it is."""
+    option = line.name.split("#")[0].removeprefix("CELERY_").lower()
+    if line.name.startswith("CELERY_") and option in DEFAULTS:
+        return f"`{DEFAULTS[option]!r}`"
+    said = re.search(r"[Dd]efault:? (.+?)(?:[.:,;)]|$)", line.reason)
+    return said and said[1]
+
+
+def write():
+    """Write docs/settings.md anew."""
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    write()
+    print(f"Wrote {Path(PAGE).relative_to(ROOT)}.", file=sys.stderr)
