@@ -357,6 +357,7 @@ def test_a_group_is_read_with_one_statement_a_look(backend, monkeypatch, stateme
     ids = [uuid() for _ in range(50)]
     for number, task_id in enumerate(ids[:-1]):
         backend.mark_as_done(task_id, number)
+    backend.mark_as_started(ids[-1])
     monkeypatch.setattr(
         "tasklog.backends.time.sleep", lambda seconds: backend.mark_as_done(ids[-1], 49)
     )
