@@ -297,9 +297,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
             try:
                 done.append((call, act(call)))
             except OperationalError as error:
-                text = (
-                    f"The broker is away ({error}). {call} and what follows it were left alone."
-                )
+                text = f"The broker is away ({error}). {call} and what follows it were left alone."
                 self.message_user(request, text, messages.ERROR)
                 break
             except Exception as error:  # a queue that is gone, say: the others can still be done
