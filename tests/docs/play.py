@@ -24,7 +24,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import pexpect
 
-from tests.services import BIN, find_program
+from tests.services import BIN, copy_site, find_program
 
 from .compare import difference, normalise, pattern_of
 from .pages import ROOT, Mistake, Page
@@ -43,11 +43,12 @@ UNSHARE = [
     *("unshare", "--map-root-user", "--net", "--uts", "--pid"),
     *("--fork", "--kill-child", "--mount-proc"),
 ]
+CLONE = "<!-- begins in: a clone -->"
 PROMPT = re.compile(r"@@(\d+) \Z")
 # Questions to workers, who have one second to answer: on a busy machine, asked up to three times.
 QUESTION = re.compile(r"celery -A \w+ (status|inspect) |celery -A \w+ status$|inspect\.")
 # How long a command may take, and a running program until it prints what is awaited.
-SECONDS = int(os.environ.get("PATIENCE", 60))
+SECONDS = int(os.environ.get("PATIENCE", 120))
 
 
 def command_on_a_machine(*command):
@@ -67,8 +68,10 @@ def command_on_a_machine(*command):
     return [*machine, *map(str, command)]
 
 
-def play(pages, folder, wheels, patience=60):
+def play(pages, folder, wheels, patience=120):
     """Play pages one after the other on one machine, from an empty home folder.
+
+    A page that says ``<!-- begins in: a clone -->`` begins in a clone of this project, installed.
 
     Args:
         pages (list[Path]): the pages.
@@ -82,6 +85,9 @@ def play(pages, folder, wheels, patience=60):
     """
     tools, report = folder / "tools", folder / "report.json"
     (folder / "home").mkdir()
+    if any(CLONE in page.read_text() for page in pages):
+        copy_site(folder / "home" / "clone")
+        (folder / "home" / "clone" / ".venv").symlink_to(BIN.parent)
     tools.mkdir()
     for name, install in (("redis-server", "redis-server"), ("redis-cli", "redis-server")):
         (tools / name).symlink_to(find_program(name, f"apt-get install {install}", [BIN]))
@@ -154,11 +160,11 @@ def at_home(text):
 class Terminal:
     """A shell on a real pseudo-terminal. ``output`` is what no block has claimed yet."""
 
-    def __init__(self):
+    def __init__(self, folder):
         self.output, self.running, self.status = "", None, 0
         options = ["--noprofile", "--norc", "--noediting", "-i"]
         self.shell = pexpect.spawn(
-            "bash", options, cwd=os.environ["HOME"], encoding="utf-8", codec_errors="replace",
+            "bash", options, cwd=folder, encoding="utf-8", codec_errors="replace",
             echo=False, dimensions=(50, 160),
         )  # fmt: skip
         self.wait_for(self.prompt, "the shell")
@@ -239,12 +245,12 @@ class Terminal:
 class Reader:
     """Follows one page after the other, in as many terminals as they name."""
 
-    def __init__(self):
-        self.terminals, self.mistakes = {}, []
+    def __init__(self, home):
+        self.terminals, self.mistakes, self.home = {}, [], home
 
     def terminal(self, name):
         if name not in self.terminals:
-            self.terminals[name] = Terminal()
+            self.terminals[name] = Terminal(self.home)
         return self.terminals[name]
 
     def follow(self, block):
@@ -277,7 +283,7 @@ class Reader:
         tries = 3 if QUESTION.match(typed) else 1
         for _ in range(tries):
             text = difference(printed, act())
-            if not text:
+            if not text or typed == "exit()":  # which says goodbye in some versions of Python
                 return
         self.mistakes.append(f"after {typed!r}:\n{text}")
 
@@ -340,7 +346,6 @@ class Reader:
                 terminal.shell.sendcontrol("c")
                 terminal.wait_for(terminal.prompt, f"the end of {terminal.running!r}")
             terminal.shell.close(force=True)
-        self.terminals = {}
 
 
 def split(text, kind):
@@ -382,9 +387,10 @@ def changed(text, diff):
 def main(folder, *paths):
     """On the machine: follow the pages and write the report."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where a shell started us with «&»
-    report, reader = {}, Reader()
+    report = {}
     for path in map(Path, paths):
-        page = Page(path)
+        page, home = Page(path), os.environ["HOME"]
+        reader = Reader(f"{home}/clone" if CLONE in page.text else home)
         counts = dict.fromkeys(("blocks", "executed", "compared", "elsewhere"), 0)
         entry = report[path.name] = {**counts, "skipped": [], "mistakes": []}
         for block in page.blocks:

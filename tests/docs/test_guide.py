@@ -10,7 +10,7 @@ from .play import fetch_packages, play
 
 CHAPTERS = sorted((ROOT / "docs").glob("0[1-4]-*.md"))
 # Playing takes some minutes, and the first test that asks for it waits.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,27 @@ def test_a_chapter_says_what_happens(report, chapter):
     assert "\n\n".join(report[chapter.name]["mistakes"]) == ""
 
 
-def test_at_most_three_percent_are_not_run(report):
-    """Prints the report: `make test-docs` shows it."""
-    print(f"{'chapter':34} blocks  executed  compared  elsewhere  skipped")
+def test_next_to_nothing_is_left_out(report):
+    check_report(report)
+
+
+def check_report(report):
+    """Print what was executed, as `make test-docs` shows it; at most 3 % may be left out."""
+    print(f"{'chapter':36} blocks  executed  compared  elsewhere  skipped")
     for name, entry in report.items():
         numbers = [entry[key] for key in ("blocks", "executed", "compared", "elsewhere")]
-        print("{:34}{:>7}{:>10}{:>10}{:>11}{:>9}".format(name, *numbers, len(entry["skipped"])))
+        print("{:36}{:>7}{:>10}{:>10}{:>11}{:>9}".format(name, *numbers, len(entry["skipped"])))
     skipped = [line for entry in report.values() for line in entry["skipped"]]
     print(*skipped, sep="\n")
     blocks = sum(entry["blocks"] for entry in report.values())
-    assert blocks > 100
-    assert len(skipped) / blocks <= 0.03
+    executed = sum(entry["executed"] + entry["elsewhere"] for entry in report.values())
+    assert blocks > 10
+    assert executed + len(skipped) == blocks
+    assert len(skipped) <= 0.03 * blocks
 
 
 def parts(path):
-    """Return the functions and the calls at the top of a Python file, by name."""
+    """Return the functions, calls and assignments at the top of a Python file, by name."""
     found = {}
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef):
@@ -66,7 +72,10 @@ def test_the_reader_ends_with_the_celery_application_of_this_repository(report, 
 
 
 def test_the_reader_ends_with_settings_of_this_repository(report, home):
-    """Each Celery setting that the chapters teach is set here, to the same value if it is plain."""
+    """Each Celery setting that the chapters teach is set here, to the same value if it is plain.
+
+    But for the scheduler: this project's is a subclass of the one that chapter 3 shows.
+    """
     theirs = parts(home / "home" / "blog" / "blog" / "settings.py")
     ours = parts(ROOT / "blog" / "settings.py")
     taught = [name for name in theirs if name.startswith("CELERY_")]
