@@ -102,7 +102,7 @@ class CappedChangeList(ChangeList):
         rows = self.get_rows().filter(**{f"{self.key}__in": keys}).order_by()
         field = "task_id" if self.key == "task_id" else "pk"
         by_key = {getattr(row, field): row for row in rows}
-        self.paginator = paginator
+        self.paginator, self.keys_of_page = paginator, len(keys)
         self.result_list = [by_key[key] for key in keys if key in by_key]
         self.result_count = min(paginator.count, PAGED)
         self.total = paginator.total
@@ -151,8 +151,16 @@ class CallList(CappedChangeList):
         latest = (calls.filter(name__in=names) if names else calls).order_by("-pk")
         return self.among(latest) if state or queue else latest.pks()
 
+    def get_results(self, request):
+        super().get_results(request)
+        if left_out := self.keys_of_page - len(self.result_list):
+            self.note += (
+                f"{left_out} of this page were not written down when they were called (see TRACK). "
+                f"They are among the task results alone."
+            )
+
     def of_results(self, state):
-        """Task ids of a state, the latest first. Some may have no call, and are left out."""
+        """Task ids of a state, the latest first. Some may have no call: see get_results."""
         self.key = "task_id"
         results = TaskResult.objects.using(self.root_queryset.db).filter(status=state)
         return by_date(results).values_list("task_id", flat=True)

@@ -176,6 +176,18 @@ def test_ended_calls_stand_in_the_order_in_which_they_ended(browser, monkeypatch
     assert listed(browser, state="SUCCESS") == [first.id, second.id]
 
 
+def test_a_result_without_a_call_is_spoken_of(browser, tasklog):
+    tracked = square.delay(1)
+    with tasklog():
+        untracked = square.delay(2)
+    for result in (tracked, untracked):
+        store(result, "SUCCESS")
+    assert listed(browser, state="SUCCESS") == [tracked.id]
+    page = browser.get(LIST, {"state": "SUCCESS"}).content.decode()
+    assert "1 of this page were not written down" in page
+    assert "not written down" not in browser.get(LIST).content.decode()
+
+
 def test_a_row_costs_no_statement(browser):
     square.delay(1)
     counts = []
