@@ -337,6 +337,23 @@ def test_a_member_that_is_delivered_again(backend, header, member, bodies, order
 
 
 @pytest.mark.django_db(transaction=True)
+def test_two_who_find_all_finished(backend, header, member, bodies, monkeypatch):
+    """R11: the body is sent once."""
+    look, others = backend.finished, iter([member(0)])
+
+    def look_together(*args):
+        found = look(*args)
+        for other in others:
+            backend._count_down(other)
+        return found
+
+    backend.mark_as_done(header[0].id, 1, request=member(0))
+    monkeypatch.setattr(backend, "finished", look_together)
+    backend.mark_as_done(header[1].id, 2, request=member(1))
+    assert len(bodies()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_failed_member_fails_the_body(backend, header, member, bodies):
     """R11."""
     backend.mark_as_failure(header[0].id, ValueError("no"), request=member(0))
