@@ -6,7 +6,7 @@ import pytest
 
 from ..conftest import need
 from .pages import ROOT
-from .play import fetch_packages, play
+from .play import command_on_a_machine, fetch_packages, play
 
 CHAPTERS = sorted((ROOT / "docs").glob("0[1-4]-*.md"))
 # Playing takes some minutes, and the first test that asks for it waits.
@@ -21,6 +21,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(request, home):
     """What came of playing the chapters: see ``play``."""
+    need(command_on_a_machine)
     wheels = fetch_packages(CHAPTERS, request.config.cache.mkdir("wheels-of-the-guide"))
     return need(lambda: play(CHAPTERS, home, wheels))
 
