@@ -4,6 +4,7 @@ A copy of the site is started with its demo posts on free ports, so what you hav
 neither shown nor changed.
 """
 
+import re
 import signal
 import sys
 import tempfile
@@ -26,6 +27,7 @@ def main():
         chromium = services.find_chromium()
     except LookupError as error:
         sys.exit(f"make screenshots: {error}")
+    expect.set_options(timeout=20_000)
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="blog-") as folder, sync_playwright() as playwright:
         copy = Path(folder) / "site"
@@ -61,22 +63,47 @@ def take_pictures(browser, url):
     page.get_by_label("Password").fill("demo")
     page.get_by_role("button", name="Sign in").click()
 
-    page.get_by_role("button", name="Run sample_task").click()
-    page.get_by_label("Chance of failure").fill("1")
-    page.get_by_role("button", name="Run fail_sometimes").click()
-    rows = page.locator("tr[id^=run-]")
-    expect(rows.nth(0)).to_contain_text("FAILURE")
-    expect(rows.nth(1)).to_contain_text("SUCCESS")
-    page.goto("/tasks/export/")
-    page.get_by_role("button", name="Start the export").click()
-    expect(page.get_by_text(" of 8 posts")).to_be_visible(timeout=20_000)
-    expect(page.get_by_text("3 of 8 posts")).to_be_visible(timeout=20_000)
-    keep(page, "export")
-    page.goto("/tasks/")
-    page.get_by_label("Seconds it takes").fill("9")
-    page.get_by_role("button", name="Run add").click()
-    expect(rows.nth(0)).to_contain_text("STARTED")
-    keep(page, "tasks", full_page=True)
+    def lesson(name):
+        return page.locator(f"#lesson-{name}")
+
+    def run(name):
+        lesson(name).get_by_role("button", name=re.compile("^Run (?!again)")).click()
+        return lesson(name).locator("li.run").first
+
+    # What has ended, one of each kind.
+    lesson("fail_sometimes").get_by_role("button", name="Raise").click()
+    expect(lesson("fail_sometimes").locator("li.run").first).to_contain_text("FAILURE")
+    expect(run("sample_task")).to_contain_text("SUCCESS")
+    expect(run("images")).to_contain_text("SUCCESS")
+    lesson("report").get_by_label("Part that fails").select_option("count_links")
+    expect(run("report")).to_contain_text("FAILURE")
+    lesson("report").get_by_label("Part that fails").select_option("")
+    expect(run("report")).to_contain_text("SUCCESS")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    lesson("report").screenshot(path=IMAGES / "workflow.png", animations="disabled")
+    print("docs/images/workflow.png")
+
+    # What is at work.
+    lesson("add").get_by_label("Seconds it takes").fill("1")
+    expect(run("add")).to_contain_text("SUCCESS")
+    lesson("add").get_by_label("Seconds it takes").fill("30")
+    export = run("export")
+    expect(run("add")).to_contain_text("STARTED")
+    expect(export).to_contain_text("3 of 8", timeout=20_000)
+    expect(page.locator("#workers")).to_contain_text("busy with 1")
+    lesson("export").screenshot(path=IMAGES / "export.png", animations="disabled")
+    print("docs/images/export.png")
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    page.evaluate("window.scrollTo(0, 0)")
+    keep(page, "tasks")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size(PHONE)
+    lesson("fail_sometimes").evaluate("one => one.scrollIntoView()")
+    keep(page, "tasks-phone-dark")
+    page.emulate_media(color_scheme="light")
+    for row in (lesson("add").locator("li.run").first, export):
+        row.get_by_role("button", name="Cancel").click()
+        expect(row).to_contain_text("REVOKED")
 
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="dark")

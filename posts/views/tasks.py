@@ -11,7 +11,7 @@ from django.core.paginator import Paginator
 from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 from django.forms import Form
-from django.http import FileResponse, Http404, HttpResponse, JsonResponse
+from django.http import FileResponse, Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -92,6 +92,10 @@ def live(rows):
     return [row for row in rows if not row.progress.settled]
 
 
+def settled(rows):
+    return [str(row.run.task_id) for row in rows if row.progress.settled]
+
+
 def newest_runs(tasks=None):
     """Choose the newest runs of each task, in one query.
 
@@ -124,7 +128,8 @@ def staff_dashboard(request, failed_form=None):
         if row.lesson and len(cards[row.lesson.name].rows) < RUNS_A_LESSON:
             cards[row.lesson.name].rows.append(row)
     shown = [row for card in cards.values() for row in card.rows]
-    context = {"cards": cards.values(), "live": live(shown), "page": "dashboard"}
+    context = {"cards": cards.values(), "live": live(shown), "ended": settled(shown)}
+    context["page"] = "dashboard"
     return render(request, "posts/tasks/dashboard.html", context)
 
 
@@ -207,7 +212,8 @@ def act(request, lesson, action):
     mine = {str(row.run.task_id) for row in rows}
     others = [key for key in request.POST.getlist("run") if key.partition(".")[0] not in mine]
     context = {"lesson": lesson, "rows": rows, "live": live(rows), "others": others}
-    context["page"] = "dashboard"
+    ended = [key for key in request.POST.getlist("ended") if key not in mine]
+    context |= {"ended": ended + settled(rows), "page": "dashboard"}
     response = render(request, "posts/tasks/_acted.html", context)
     return trigger_client_event(response, "runs-polled")
 
@@ -226,22 +232,25 @@ def way_back(request, lesson):
 def poll(request):
     """Tell a page which of its runs have changed: two queries, however many there are.
 
-    It sends each run with the version that it shows. 204 leaves everything alone. When nothing is
-    left to wait for, the answer takes the page's polling away.
+    It sends each run with the version that it shows, and those that have ended, of which only the
+    words «3 s ago» grow old. When nothing is left to wait for, the answer takes the page's polling
+    away.
     """
     known = dict(key.partition(".")[::2] for key in request.GET.getlist("run"))
-    runs = Run.objects.recent().select_related("started_by")
-    rows = as_rows(runs.filter(task_id__in=[key for key in known if is_uuid(key)]))
+    ended = request.GET.getlist("ended")
+    asked = [key for key in (*known, *ended) if is_uuid(key)]
+    runs = list(Run.objects.recent().select_related("started_by").filter(task_id__in=asked))
+    rows = as_rows(run for run in runs if str(run.task_id) in known)
     changed = [row for row in rows if known[str(row.run.task_id)] != row.progress.version]
     context = {
+        "runs": runs,
         "changed": changed,
         "ticking": [row for row in rows if row.progress.running and row not in changed],
-        "ended": [row for row in changed if row.progress.finished],
+        "said": [row for row in changed if row.progress.finished],
         "live": live(rows),
+        "ended": ended + settled(rows),
         "page": request.GET.get("page", ""),
     }
-    if context["live"] and not changed and not context["ticking"]:
-        return trigger_client_event(HttpResponse(status=204), "runs-polled")
     response = render(request, "posts/tasks/_poll.html", context)
     return trigger_client_event(response, "runs-polled" if context["live"] else "runs-settled")
 
@@ -269,7 +278,8 @@ def runs(request):
     found = Run.objects.recent().select_related("started_by")
     page = Paginator(found, RUNS_A_PAGE).get_page(request.GET.get("page"))
     rows = as_rows(page)
-    context = {"pages": page, "rows": rows, "live": live(rows), "page": "runs"}
+    context = {"pages": page, "rows": rows, "live": live(rows), "ended": settled(rows)}
+    context["page"] = "runs"
     return render(request, "posts/tasks/runs.html", context)
 
 

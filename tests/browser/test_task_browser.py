@@ -59,7 +59,8 @@ def test_a_run_is_live_without_reloading(worker, tasks):
 def test_polling_ends_with_the_last_run(worker, tasks):
     asked = []
     tasks.on("request", lambda request: asked.append(request.url))
-    row = run(tasks, "sample_task")
+    card(tasks, "add").get_by_label("Seconds it takes").fill("1.5")
+    row = run(tasks, "add")
     expect(row).to_contain_text("SUCCESS")
     expect(tasks.locator("#live[hx-get]")).to_have_count(0)
     number = len([url for url in asked if "/poll/" in url])

@@ -416,10 +416,21 @@ def test_a_page_asks_for_what_has_not_ended_and_for_nothing_else(writer, make_ru
         assert page.count('hx-get="/tasks/poll/"') == 1
 
 
-def test_nothing_is_sent_while_nothing_changes(writer, make_run):
-    make_run()
-    keys = keys_of(text_of(writer.get("/tasks/")))
-    assert poll(writer, keys).status_code == 204
+def test_while_nothing_changes_only_the_ages_are_renewed(writer, make_run):
+    ended = make_run()
+    make_run(sample_task)
+    store(ended, "SUCCESS", result="3")
+    page = text_of(writer.get("/tasks/"))
+    shown = re.findall(r'name="ended" value="([0-9a-f-]{36})"', page)
+    assert shown == [str(ended.task_id)]
+    Run.objects.update(created_at=timezone.now() - timedelta(seconds=30))
+    [key] = [f"{key}.{version}" for key, version in keys_of(page).items()]
+    answer = text_of(
+        writer.get("/tasks/poll/", {"run": key, "ended": shown, "page": "dashboard"}, headers=HTMX)
+    )
+    assert answer.count("30 s ago") == 2
+    assert f'id="when-{ended.task_id}" hx-swap-oob="true"' in answer
+    assert "<li" not in answer
 
 
 def test_only_what_has_changed_is_sent(writer, make_run):

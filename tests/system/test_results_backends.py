@@ -5,11 +5,9 @@ from celery import current_app, states
 from celery.exceptions import TimeoutError
 from celery.result import AsyncResult
 from django.test import override_settings
-from django_celery_results.backends import DatabaseBackend
 from django_celery_results.models import TaskResult
 
 from blog.celery import square
-from posts.lessons import LESSONS
 from posts.models import Export
 from posts.runs import progress_of, start_run
 from posts.tasks.basics import add, fail_sometimes, sample_task
@@ -155,25 +153,10 @@ def test_a_failed_run_says_why(staff):
     assert "in fail_sometimes" in progress.traceback
 
 
-def test_a_workflow_is_followed_in_each_backend(staff):
-    """Part by part; when they began is known where results are in the database."""
-    lesson = LESSONS["report"]
-    run = lesson.start(staff, {"seconds": 0, "fail": ""})
-    wait_for(lambda: progress_of(run, lesson.plan).finished, "the end")
-    progress = progress_of(run, lesson.plan)
-    assert (progress.state, progress.result["words"]) == (states.SUCCESS, 0)
-    assert [part.state for part in progress.parts] == [states.SUCCESS] * 4
-    assert {part.ran is not None for part in progress.parts} == {is_database()}
-
-
 def test_tries_are_counted_in_each_backend(staff):
     run = start_run(staff, call_busy_service, failures=1)
     wait_for(lambda: progress_of(run).finished, "the end")
     assert progress_of(run).retries == 1
-
-
-def is_database():
-    return isinstance(current_app.backend, DatabaseBackend)
 
 
 def test_an_export_tells_how_far_it_is(staff, make_posts):

@@ -32,7 +32,7 @@ def row_of(run, status):
 def test_from_a_click_to_a_stored_row(worker, editor):
     """The task's name, arguments, worker and result are in the database and on the page."""
     page = editor.post("/tasks/run/add/", **{"add-x": 20, "add-y": 22, "add-seconds": 0})
-    assert page.url.endswith("/tasks/")
+    assert page.url.endswith("/tasks/#lesson-add")
     run = Run.objects.get()
     assert (run.task, run.started_by.username) == ("posts.tasks.basics.add", "editor")
     row = row_of(run, "SUCCESS")

@@ -2,10 +2,12 @@
 
 import io
 import shutil
+from uuid import uuid4
 
 import pytest
 from celery import current_app, states
 from django.conf import settings
+from django.utils import timezone
 from django_celery_results.models import TaskResult
 from PIL import Image
 
@@ -17,7 +19,7 @@ from posts.runs import cancel_run, part_id, progress_of, start_run
 from posts.tasks.basics import add, fail_sometimes
 from posts.tasks.export import export_blog
 from posts.tasks.failures import call_busy_service, kill_own_process, overrun
-from posts.tasks.workflow import blog_report
+from posts.tasks.workflow import blog_report, collect_posts, count_words
 from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,11 +118,16 @@ def test_a_report_is_put_together(staff, posts):
 
 
 def test_the_two_parts_in_the_middle_run_at_the_same_time(staff, posts):
-    progress = end_of(start_report(staff, seconds=0.5))
-    first, words, links, last = progress.parts
-    assert max(words.started, links.started) < min(words.ended, links.ended)
-    assert first.started < min(words.started, links.started)
-    assert last.started > max(words.started, links.started)
+    run = start_report(staff, seconds=3)
+
+    def together():
+        parts = by_name(look(run))
+        return parts["count_words"].running and parts["count_links"].running
+
+    wait_for(together, lambda: f"both parts at work: {look(run)}")
+    assert not by_name(look(run))["combine_report"].begun
+    cancel(run)
+    end_of(run)
 
 
 @pytest.mark.parametrize("part", ["collect_posts", "count_words", "count_links", "combine_report"])
@@ -141,16 +148,16 @@ def test_a_failing_part_fails_the_report_and_is_recorded_once(staff, worker, par
         assert ran == {**ran, "count_words": True, "count_links": True, "combine_report": False}
 
 
-def test_a_report_sent_twice_is_one_report(staff, posts):
-    """The same ids: the second run of the parts writes what the first wrote."""
+def test_a_report_sent_twice_is_one_report(staff, posts, worker):
+    """The same ids: the second run of the parts has the results of the first."""
     run = start_report(staff)
-    assert end_of(run).state == states.SUCCESS
+    first = end_of(run)
+    assert first.state == states.SUCCESS
     number = TaskResult.objects.count()
     blog_report(str(run.task_id)).apply_async()
-    last = part_id(run.task_id, "combine_report")
-    before = TaskResult.objects.get(task_id=last).date_done
-    wait_for(lambda: TaskResult.objects.get(task_id=last).date_done > before, "the second run")
-    assert end_of(run).state == states.SUCCESS
+    for part in ("count_words", "count_links"):
+        worker.wait_for_output(f"{part}[{part_id(run.task_id, part)}] succeeded", count=2)
+    assert (end_of(run).state, look(run).result) == (states.SUCCESS, first.result)
     assert TaskResult.objects.count() == number
 
 
@@ -273,3 +280,27 @@ def test_a_workflow_is_cancelled_in_the_middle(staff, posts):
     progress = end_of(run)
     assert progress.state == states.REVOKED
     assert not by_name(progress)["combine_report"].worker
+
+
+def test_a_cancelled_run_does_not_begin_even_if_no_worker_has_heard_of_it(staff, make_posts):
+    """As with a worker that starts later. What a task knows of it stands in the database."""
+    make_posts(1)
+    run = Run.objects.create(
+        task_id=uuid4(), task=export_blog.name, started_by=staff, cancelled_at=timezone.now()
+    )
+    result = export_blog.apply_async(kwargs={"owner_id": staff.pk}, task_id=str(run.task_id))
+    wait_for(lambda: result.state == states.REVOKED, lambda: f"REVOKED, not {result.state}")
+    assert add.delay(1, 1, seconds=0).get(timeout=20) == 2
+    assert not Export.objects.exists()
+    assert result.state == states.REVOKED
+
+
+def test_no_part_of_a_cancelled_run_begins(staff):
+    """A part knows its run by its root_id, however late it is sent."""
+    run = Run.objects.create(
+        task_id=uuid4(), task=collect_posts.name, started_by=staff, cancelled_at=timezone.now()
+    )
+    part = count_words.apply_async(([],), root_id=str(run.task_id))
+    other = count_words.apply_async(([],))
+    assert other.get(timeout=20) == {"words": 0, "minutes": 0}
+    wait_for(lambda: part.state == states.REVOKED, lambda: f"REVOKED, not {part.state}")
