@@ -354,6 +354,19 @@ def test_two_who_find_all_finished(backend, header, member, bodies, monkeypatch)
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_sending_that_breaks_off_can_be_made_good(backend, header, member, bodies, monkeypatch):
+    """R11: the counter goes with the sending or not at all, so that the member may come again."""
+    backend.mark_as_done(header[0].id, 1, request=member(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_send_body", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            backend.mark_as_done(header[1].id, 2, request=member(1))
+    assert not bodies()
+    backend.mark_as_done(header[1].id, 2, request=member(1))
+    assert len(bodies()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_failed_member_fails_the_body(backend, header, member, bodies):
     """R11."""
     backend.mark_as_failure(header[0].id, ValueError("no"), request=member(0))
