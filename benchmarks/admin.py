@@ -86,11 +86,11 @@ def times(side, pages, visits):
 
 def visit(page, visits):
     """Visit a page of the admin in this process. Returns its median time in milliseconds."""
+    from django.conf import settings
     from django.contrib.auth.models import User
     from django.test import Client
-    from django.test.utils import setup_test_environment
 
-    setup_test_environment(debug=False)
+    settings.DEBUG, settings.ALLOWED_HOSTS = False, ["testserver"]
     user = User.objects.get_or_create(username="root", is_staff=True, is_superuser=True)[0]
     client = Client()
     client.force_login(user)
