@@ -240,7 +240,7 @@ class TaskCall(models.Model):
         if not self.replayable:
             raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
         options = {key: value for key, value in self.options.items() if key not in TIES}
-        if "expires" in options:
+        if options.get("expires") is not None:
             options["expires"] = (options["expires"] - self.submitted_at).total_seconds()
         return current_app.send_task(self.name, self.args, self.kwargs, retry_of=self, **options)
 

@@ -15,6 +15,9 @@ FLEETING = {
     "retries", "route_name", "router", "task_id", "task_type",
 }  # fmt: skip
 
+# Options for which None says something: without what the task has set for itself.
+CLEARED = ("expires", "soft_time_limit", "time_limit")
+
 # What kombu's JSON raises, when it writes and when it reads.
 UNCARRIED = (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
@@ -76,10 +79,11 @@ def resolve(app, name, args, kwargs, options):
     route_name, task = kept.get("route_name") or name, kept.get("task_type") or app._tasks.get(name)
     kept = {key: value for key, value in kept.items() if key not in FLEETING}
     kept = router.route(kept, route_name, args, kwargs, task)
+    kept |= {key: None for key in CLEARED if key in options and options[key] is None}
     for key, value in kept.items():
         if isinstance(value, (Queue, Exchange)):
             kept[key] = value.name
-    if "expires" in kept:
+    if kept.get("expires") is not None:
         kept["expires"] = moment(app, kept["expires"])
     if parent := app.current_worker_task:
         kept.setdefault("root_id", parent.request.root_id or parent.request.id)

@@ -4,7 +4,7 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
-from celery import chain, chord, current_app, group
+from celery import chain, chord, current_app, group, shared_task
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -59,6 +59,24 @@ def test_what_is_due_is_sent_once_with_all_its_options(messages):
     assert message["mark"] == "x"
     assert message["expires"] == only_call().options["expires"].isoformat()
     assert only_call().status == SCHEDULED_SENT
+
+
+@shared_task(time_limit=20, soft_time_limit=10, expires=60)
+def limited():
+    """Has limits of its own."""
+
+
+@pytest.mark.parametrize("options", [{"countdown": 0.1}, {}])
+def test_limits_that_a_call_takes_away_are_gone(messages, options):
+    """None is not the same as not said."""
+    with transaction.atomic():
+        limited.apply_async(time_limit=None, expires=None, **options)
+    if options:
+        wait_for(send_due_calls, "it to be due")
+    [message] = messages()
+    assert (message["timelimit"], message["expires"]) == ([None, 10], None)
+    only_call().retry()
+    assert messages()[1]["timelimit"] == [None, 10]
 
 
 def test_it_is_the_databases_clock_that_counts(messages, monkeypatch):
