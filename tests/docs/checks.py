@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from celery.bin.celery import celery as celery_command
+from django.conf import global_settings
 from django.core.management import get_commands
 from django.utils.module_loading import import_string
 
@@ -15,6 +16,14 @@ from .pages import ROOT, Mistake, Page, check_test
 SECTIONS = {"G1": 15, "G2": 9, "G3": 3, "R": 14, "C": 15, "F": 20, "T": 9}
 PACKAGES = "blog|posts|tasklog|celery|kombu|django|django_celery_results|django_celery_beat"
 MODULE = re.compile(rf"({PACKAGES})(\.[A-Za-z_]\w*)+")
+# Where variables and settings are named that are neither Celery's nor Django's.
+NAMED_IN = [
+    *(ROOT / name for name in (".env.example", "Makefile", "CONTRIBUTING.md", "blog/settings.py")),
+    *(ROOT / "tasklog").glob("*.md"),
+    *ROOT.glob("docker-compose*.yml"),
+    *ROOT.glob("supervisord*.conf"),
+]
+VARIABLES = {*dir(global_settings), "DJANGO_SETTINGS_MODULE"}
 NOT_MODULES = re.compile(
     r"^celery\.(backend_cleanup|chord|chunks|group|map|starmap)$|\.(conf|service)$"
 )
@@ -60,7 +69,11 @@ def check_names(page, written=()):
                 if (name in known) == (name in gone):
                     there_is = "there is still a" if name in gone else "there is no"
                     yield f"{place}: {there_is} command {name!r}"
+    known = VARIABLES.union(*(re.findall(r"[A-Z][A-Z_]+", path.read_text()) for path in NAMED_IN))
     for number, word in page.words:
+        is_variable = re.fullmatch(r"(?!CELERY_)[A-Z]+(_[A-Z]+)+", word)
+        if is_variable and (word in known) == (word in gone):
+            yield f"{page.path.name}:{number}: nothing here is named {word}"
         place = f"{page.path.name}:{number}"
         if MODULE.fullmatch(word) and not NOT_MODULES.search(word) and not is_there(word):
             yield f"{place}: there is no {word}"

@@ -250,6 +250,7 @@ NAMES = """`CELERY_BROKER_URL` `CELERY_BROKER_URI`
 `make test` `make tests`
 `posts.tasks.basics.add` `posts.tasks.basics.subtract` `celery.result.AsyncResult.get`
 `blog/celery.py` `blog/celry.py` `made/here.py`
+`EXPORT_SECONDS` `TIME_ZONE` `EXPORT_SECCONDS`
 """
 
 
@@ -278,6 +279,7 @@ def test_names_that_do_not_exist_are_named(tmp_path):
         "'tests'",
         "posts.tasks.basics.subtract",
         "blog/celry.py",
+        "EXPORT_SECCONDS",
     ]
 
 
