@@ -214,7 +214,10 @@ def test_not_more_is_counted_and_paged_than_somebody_leafs_through(browser, monk
     ids = [square.delay(n).id for n in range(10)][::-1]
     assert "10 calls" in browser.get(LIST).content.decode()
     newest = square.delay(10).id
-    page = browser.get(LIST, {"p": 2})
+    with CaptureQueriesContext(connection) as queries:
+        page = browser.get(LIST, {"p": 2})
+    [count] = [query["sql"] for query in queries if "COUNT" in query["sql"]]
+    assert "LIMIT 11" in count
     assert [call.task_id for call in page.context["cl"].result_list] == ids[4:9]
     assert "10+ calls" in page.content.decode()
     assert "?p=3" not in page.content.decode()
