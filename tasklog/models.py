@@ -4,7 +4,7 @@ from celery import current_app, states
 from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from django.db.models.constants import OnConflict
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Cast, Coalesce, Now
 from django_celery_results.backends import DatabaseBackend as ResultsInDjango
 from django_celery_results.models import TaskResult
 
@@ -26,6 +26,15 @@ STATE = Coalesce(
 )
 
 RESULT = TaskResult.objects.filter(task_id=OuterRef("task_id"))
+
+# What Python writes as JSON and databases do not read, each in the syntax of Python and PostgreSQL:
+# numbers that are none, the character 0, half of a pair of surrogates. One would end a whole query.
+NOT_JSON = (
+    r"(^|[ ,:\[])(NaN|-?Infinity)($|[,}\]])",
+    r"\\u0000",
+    r"\\ud[89ab]..(?!\\ud[c-f])",
+    r"(?<!\\ud[89ab]..)\\ud[c-f]",
+)
 
 
 class NotReplayable(ValueError):
@@ -93,6 +102,28 @@ class TaskCallQuerySet(models.QuerySet):
     def with_result(self):
         """Calls of which a worker has stored a state, whatever it is."""
         return self.filter(Exists(RESULT))
+
+    def with_value(self):
+        """Annotate ``value``, what the result says, for lookups into its JSON.
+
+        ``with_value().filter(value__words__gt=100)``; ``value__0``, ``value__has_key`` and others:
+        https://docs.djangoproject.com/en/5.2/topics/db/queries/#querying-jsonfield
+
+        Of a SUCCESS it is what the task returned, of a FAILURE ``exc_type``, ``exc_message`` and
+        ``exc_module``, of a task that runs what it told of itself. It is None of calls that no
+        worker has begun, and where the database cannot read it: another serialiser than JSON, NaN,
+        Infinity, the character 0. Each result that is looked at is parsed, so filter by something
+        with an index too: the task's name, or when it was called.
+
+        Returns:
+            TaskCallQuerySet: the same calls.
+        """
+        readable = Q(result__content_type="application/json")
+        for pattern in NOT_JSON:
+            readable &= ~Q(result__result__regex=pattern)
+        json = models.JSONField(null=True)
+        value = Case(When(readable, then=Cast("result__result", json)), output_field=json)
+        return self.annotate(value=value)
 
     def pks(self):
         """The primary keys alone."""
