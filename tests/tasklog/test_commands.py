@@ -120,6 +120,52 @@ def test_without_a_sensible_age_nothing_is_done(command, age):
     assert "--minutes 30" in outcome.error or "no age" in outcome.error
 
 
+def test_stale_calls_that_no_worker_has_begun_are_sent(messages):
+    """Their message was lost. What a worker has begun is somebody else's matter."""
+    lost, started, unsent = square.delay(1), square.delay(2), square.delay(3)
+    store(started, "STARTED")
+    TaskCall.objects.filter(task_id=unsent.id).update(sent_at=None)
+    pass_an_hour()
+    found = Outcome("find_stale_tasks", "--minutes", "30", "--resend")
+    assert (found.status, found.error, found.summary) == (1, "Stale calls: 2", "1 sent.\n")
+    refused = {line[0]: line[4] for line in found.lines if len(line) > 4}
+    assert "end_lost_calls" in refused.pop(started.id)
+    assert "send_due_calls" in refused.pop(unsent.id)
+    assert refused == {}
+    assert [message["id"] for message in messages()][3:] == [lost.id]
+    again = Outcome("find_stale_tasks", "--minutes", "30", "--terminal-state", "STARTED")
+    assert [line[0] for line in again.lines] == [unsent.id]
+
+
+def test_a_stale_call_that_somebody_else_sends_is_not_sent_twice(messages, monkeypatch):
+    square.delay(1)
+    pass_an_hour()
+    from tasklog.management.commands.find_stale_tasks import Command
+
+    resend = Command.resend
+
+    def another_is_faster(self, call):
+        TaskCall.objects.get().resend()
+        return resend(self, call)
+
+    monkeypatch.setattr(Command, "resend", another_is_faster)
+    found = Outcome("find_stale_tasks", "--minutes", "30", "--resend")
+    assert found.status == 1
+    assert "has just been sent" in found.text
+    assert len(messages()) == 2  # the first time, and the other's
+
+
+def test_with_the_broker_away_stale_calls_stay_stale(broker_away):
+    square.delay(1)
+    TaskCall.objects.update(sent_at=timezone.now())
+    pass_an_hour()
+    before = TaskCall.objects.get().sent_at
+    found = Outcome("find_stale_tasks", "--minutes", "30", "--resend")
+    assert found.status == 1
+    assert "broker" in found.error
+    assert TaskCall.objects.get().sent_at == before
+
+
 # --- find_stale_scheduled_tasks -----------------------------------------------------------------
 
 
