@@ -9,8 +9,6 @@ from pathlib import Path
 
 from .models import Post
 
-PARTIAL = ".partial-"
-
 
 def write_export(path, on_progress=lambda done, total: None):
     """Write all posts as Markdown files into a zip archive.
@@ -32,8 +30,7 @@ def write_export(path, on_progress=lambda done, total: None):
     posts = Post.objects.select_related("author").order_by("pk")
     total = posts.count()
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f"{PARTIAL}{path.stem}-"
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".zip")
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=".zip")
     try:
         with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w") as archive:
             on_progress(0, total)
@@ -46,21 +43,6 @@ def write_export(path, on_progress=lambda done, total: None):
         Path(partial).unlink(missing_ok=True)
         raise
     return done
-
-
-def remove_partial(path):
-    """Remove what a killed process left of an archive. Done twice, it is the same.
-
-    Args:
-        path (Path): where the archive would have gone.
-
-    Returns:
-        int: how many files were removed.
-    """
-    found = list(path.parent.glob(f"{PARTIAL}{path.stem}-*.zip"))
-    for partial in found:
-        partial.unlink(missing_ok=True)
-    return len(found)
 
 
 def as_markdown(post):

@@ -13,6 +13,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from . import images
+from .exports import write_export
 from .models import Run
 from .runs import Plan, start_run
 from .task_forms import (
@@ -142,7 +143,7 @@ LESSONS = {
             "All posts in one archive, in the queue for slow work: with progress, a cancel that "
             "leaves nothing behind, and a download for you alone.",
             export.export_blog,
-            source=(export.export_blog, export.tidy_up_after_cancel),
+            source=(export.export_blog, write_export),
             own=lambda user: {"owner_id": user.pk},
         ),
         Lesson(

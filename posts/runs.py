@@ -114,9 +114,9 @@ def cancel_run(run, plan):
     """Stop a run that works, and keep one that waits from starting. Done twice, it is the same.
 
     Workers that are there now get the ids: one that waits is dropped when its turn comes, and the
-    process of one that works is ended with SIGTERM, at once and without tidying up: what it left
-    half-written is for the `task_revoked` signal or for the upkeep to remove. (SIGUSR1 would let it
-    tidy up, but the run would end as FAILURE.) Workers that start later find ``cancelled_at``, see
+    process of one that works gets SIGTERM. In the task that is a SystemExit, so ``finally`` and
+    ``except BaseException`` tidy up, and the run ends as REVOKED. (SIGUSR1, the soft time limit,
+    would end it as FAILURE.) Workers that start later find ``cancelled_at``, see
     `posts.tasks.cancelling`.
 
     Args:

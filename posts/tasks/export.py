@@ -2,10 +2,10 @@
 
 import time
 
-from celery import shared_task, signals
+from celery import shared_task
 from django.conf import settings
 
-from ..exports import remove_partial, write_export
+from ..exports import write_export
 from ..models import Export
 from .cancelling import CancellableTask
 
@@ -17,7 +17,9 @@ def export_blog(self, owner_id):
     Safe to run twice: the archive has one place, and a second run replaces it with an equal one.
     Acknowledged early all the same: whoever asked can ask again. Queue `slow`, limits 2 minutes
     (soft) and 150 s (hard). While it runs, its state is PROGRESS and its info
-    ``{"done": posts, "total": posts}``. May be cancelled at any time.
+    ``{"done": posts, "total": posts}``. May be cancelled at any time: Celery's SIGTERM is a
+    SystemExit in here, and `write_export` then removes what is half-written. What a killed process
+    leaves is for `remove_old_exports`.
 
     Args:
         owner_id (int): primary key of the user who may download it.
@@ -35,26 +37,10 @@ def export_blog(self, owner_id):
         if done:
             time.sleep(settings.EXPORT_SECONDS / total)
 
-    path = place_of(self.request.id)
+    # The task's id is the name: no two exports share one.
+    path = settings.EXPORT_ROOT / f"{self.request.id}.zip"
     posts = write_export(path, report)
     Export.objects.update_or_create(
         task_id=self.request.id, defaults={"owner_id": owner_id, "file": path.name}
     )
     return {"posts": posts, "bytes": path.stat().st_size}
-
-
-def place_of(task_id):
-    """Return where an export goes. The task's id is the name: no two exports share one."""
-    return settings.EXPORT_ROOT / f"{task_id}.zip"
-
-
-@signals.task_revoked.connect
-def tidy_up_after_cancel(request, **kwargs):
-    """Remove the half-written archive of an export that was cancelled.
-
-    Celery ends the process that runs a cancelled task with SIGTERM, which leaves it no time to
-    tidy up. This runs in the worker's main process, on the same host, right after. What a whole
-    killed host leaves is for `remove_old_exports`.
-    """
-    if request.task == export_blog.name:
-        remove_partial(place_of(request.id))

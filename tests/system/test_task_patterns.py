@@ -12,7 +12,6 @@ from django_celery_results.models import TaskResult
 from PIL import Image
 
 from posts import images
-from posts.exports import PARTIAL
 from posts.lessons import LESSONS, plan_of
 from posts.models import Export, Post, Run
 from posts.runs import cancel_run, part_id, progress_of, start_run
@@ -219,7 +218,7 @@ def route(name):
 
 
 def partials():
-    return list(settings.EXPORT_ROOT.glob(f"{PARTIAL}*"))
+    return list(settings.EXPORT_ROOT.glob(".partial-*"))
 
 
 def cancel(run):
