@@ -52,8 +52,8 @@ def start_program(start, *arguments, **env):
     return start("python", "-m", "tests.tasklog.programs", *map(str, arguments), env=ENV | env)
 
 
-def answer_of(program):
-    assert program.wait(120) == 0, program.output
+def answer_of(program, seconds=120):
+    assert program.wait(seconds) == 0, program.output
     return json.loads(program.output.splitlines()[-1])
 
 
@@ -63,7 +63,7 @@ def start_site(start, **env):
     return start("celery", "-A", "blog", "beat", "-l", "INFO", "--pidfile=", env=ENV | env)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_broker_dies_in_the_middle_of_many_calls(start, effects, own_redis):
     """All run. One runs twice only where its publish was cut off: one for each caller at most."""
     broker = {"CELERY_BROKER_URL": own_redis.url()}
@@ -77,7 +77,7 @@ def test_the_broker_dies_in_the_middle_of_many_calls(start, effects, own_redis):
     time.sleep(OUTAGE)  # what it is about: not a moment for which something else stands
     own_redis.start()
     for caller in callers:
-        answer_of(caller)
+        answer_of(caller, 300)
     assert effects("asked") == Counter(range(CALLS))
 
     def all_ran():
@@ -90,7 +90,14 @@ def test_the_broker_dies_in_the_middle_of_many_calls(start, effects, own_redis):
         silent = TaskCall.objects.stale(timedelta(seconds=15))
         return not own_redis.client().llen("celery") and silent.exists()
 
-    wait_for(lambda: all_ran() or lost(), lambda: f"all, not {len(effects('ran'))}", 300)
+    # As long as it takes, and as it goes on: a busy machine needs minutes.
+    while not (all_ran() or lost()):
+        before = len(effects("ran"))
+        wait_for(
+            lambda: len(effects("ran")) > before or all_ran() or lost(),  # noqa: B023
+            lambda: f"all, not {len(effects('ran'))}",
+            60,
+        )
     taken = 0 if all_ran() else answer_of(start_program(start, "resend_stale", 15, **broker))
     wait_for(all_ran, lambda: f"all, not {len(effects('ran'))}")
     assert taken <= 2  # one for each process of the worker
