@@ -19,6 +19,8 @@ from kombu.exceptions import EncodeError
 
 from . import conf
 from .chords import Chords, members
+from .databases import aliases
+from .models import TaskCall
 from .rows import delete_in_batches, in_batches, storable, upsert
 
 logger = get_logger(__name__)
@@ -233,10 +235,11 @@ class DatabaseBackend(Chords, StockBackend):
 
         Raises:
             celery.exceptions.TimeoutError: the time is over.
-            django.db.transaction.TransactionManagementError: inside a transaction on SQLite, which
-                keeps the worker from storing the result.
+            django.db.transaction.TransactionManagementError: inside the transaction that sends the
+                call on its commit, or any on SQLite, which keep the worker from storing the result.
         """
         self._ensure_not_eager()
+        refuse_to_wait_for_own_commit([task_id])
         for _ in looks(timeout, interval, on_interval):
             meta = self.get_task_meta(task_id)
             if meta["status"] in FINISHED:
@@ -260,6 +263,7 @@ class DatabaseBackend(Chords, StockBackend):
             tuple[str, dict]: task id and what is known, in the order in which they finish.
         """
         waiting = set(task_ids)
+        refuse_to_wait_for_own_commit(waiting)
         for number, _ in enumerate(looks(timeout, interval, on_interval), 1):
             for task_id, meta in self._ensure_retryable(self.finished, waiting).items():
                 waiting.discard(task_id)
@@ -315,6 +319,18 @@ class DatabaseBackend(Chords, StockBackend):
             "results": delete_in_batches(expired.order_by("date_done")),
             "groups": delete_in_batches(groups.order_by("date_done")),
         }
+
+
+def refuse_to_wait_for_own_commit(task_ids):
+    """Raise TransactionManagementError if a call is sent only when the caller goes on."""
+    for alias in aliases():
+        if connections[alias].in_atomic_block:
+            unsent = TaskCall.objects.using(alias).unsent().filter(task_id__in=task_ids)
+            if call := unsent.first():
+                raise transaction.TransactionManagementError(
+                    f"{call} is sent when this transaction is committed, so waiting for it here "
+                    f"would never end. Wait after the transaction, or call it with outbox=False."
+                )
 
 
 def looks(timeout, longest, on_interval):

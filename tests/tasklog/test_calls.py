@@ -8,6 +8,7 @@ import pytest
 from celery import chain, current_app, group, shared_task
 from celery.exceptions import QueueNotFound
 from django.db import connection, transaction
+from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from kombu.exceptions import EncodeError, OperationalError
 
@@ -142,6 +143,16 @@ def test_in_a_transaction_a_call_is_sent_on_commit(messages):
         assert messages() == []
     assert [message["id"] for message in messages()] == [result.id]
     assert only_call().sent_at
+
+
+def test_waiting_in_the_transaction_that_sends_the_call_would_never_end(messages):
+    with transaction.atomic():
+        result = square.delay(5)
+        with pytest.raises(TransactionManagementError, match="is sent when this transaction"):
+            result.get(timeout=5)
+        both = group(square.s(1), square.s(2)).delay()
+        with pytest.raises(TransactionManagementError, match="is sent when this transaction"):
+            both.get(timeout=5)
 
 
 def test_a_rollback_takes_the_call_back(messages):
