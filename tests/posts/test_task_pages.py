@@ -159,15 +159,6 @@ def test_the_record_is_there_before_the_message(writer, sent, monkeypatch):
     assert found == [Run.objects.get()]
 
 
-def test_nothing_runs_in_the_web_process(writer, monkeypatch):
-    """A template calls what it is given, and a task can be called."""
-    called = []
-    for lesson in LESSONS.values():
-        monkeypatch.setattr(lesson.task, "run", lambda *a, **k: called.append(1), raising=False)
-    writer.get("/tasks/")
-    assert not called
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
