@@ -19,6 +19,7 @@ from kombu.exceptions import EncodeError
 
 from . import conf
 from .chords import Chords, members
+from .cleanup import clean_up_calls
 from .databases import aliases
 from .models import TaskCall
 from .rows import delete_in_batches, in_batches, storable, upsert
@@ -296,7 +297,8 @@ class DatabaseBackend(Chords, StockBackend):
         """Delete what is older than CELERY_RESULT_EXPIRES, in batches, each in its own transaction.
 
         Only results of finished tasks, however long another waits or runs. Saved groups, and the
-        counters of chords that can never end, because a member's result has expired.
+        counters of chords that can never end, because a member's result has expired. With its
+        result goes the call.
         `celery.backend_cleanup` calls it, which beat sends every night.
 
         Returns:
@@ -318,6 +320,8 @@ class DatabaseBackend(Chords, StockBackend):
             "chords": sum(counter.delete()[0] for counter in dict.fromkeys(chords)),
             "results": delete_in_batches(expired.order_by("date_done")),
             "groups": delete_in_batches(groups.order_by("date_done")),
+            # A call goes with its result. Here, those that never have one.
+            "calls": clean_up_calls(maybe_timedelta(self.expires)),
         }
 
 

@@ -62,7 +62,7 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
         # A countdown is counted by the clock that says when it is over: the database's.
         call.eta = moment(app, eta) if eta else Now() + timedelta(seconds=countdown)
     if hides_arguments(kept):
-        call.options = {key: kept[key] for key in OPEN if key in kept}
+        call.options = {key: kept[key] for key in OPEN if kept.get(key) is not None}
     else:
         call.args, call.kwargs, call.options = message
     return call, message

@@ -465,7 +465,12 @@ def test_only_what_has_ended_is_cleaned_up(backend, aged):
     for state in (*states.READY_STATES, *unfinished):
         aged(state, state)
     backend.mark_as_done("new", 1)
-    assert backend.cleanup() == {"chords": 0, "results": len(states.READY_STATES), "groups": 0}
+    assert backend.cleanup() == {
+        "chords": 0,
+        "results": len(states.READY_STATES),
+        "groups": 0,
+        "calls": 0,
+    }
     assert set(TaskResult.objects.values_list("task_id", flat=True)) == {*unfinished, "new"}
 
 
@@ -479,7 +484,7 @@ def test_groups_and_chords_are_cleaned_up(backend, aged):
     aged("waits", states.RETRY)
     backend.apply_chord(("lost", [AsyncResult("ended"), AsyncResult("never")]), None)
     backend.apply_chord(("waiting", [AsyncResult("waits"), AsyncResult("never")]), None)
-    assert backend.cleanup() == {"chords": 1, "results": 1, "groups": 1}
+    assert backend.cleanup() == {"chords": 1, "results": 1, "groups": 1, "calls": 0}
     assert ChordCounter.objects.get().group_id == "waiting"
     assert SavedGroup.objects.get().group_id == "new"
 

@@ -57,6 +57,14 @@ def test_what_ended_goes_with_its_result_and_what_waits_stays(one_of_each):
     assert {result.task_id for result in TaskResult.objects.all()} < stays
 
 
+def test_the_nightly_cleanup_of_results_takes_the_calls_along(one_of_each):
+    """`celery.backend_cleanup`, which the site's beat sends."""
+    grow_older(30 * DAY)
+    assert current_app.backend.cleanup()["calls"] == 1  # the one that has no result
+    stays = {one_of_each[state].id for state in ("STARTED", "RETRY", "PENDING", "SCHEDULED")}
+    assert left() == stays
+
+
 def test_what_is_young_stays(one_of_each):
     assert clean_up_calls(DAY) == 0
     assert len(left()) == len(one_of_each)
