@@ -1,5 +1,7 @@
 from datetime import timedelta
 
+from celery import current_app
+
 from tasklog.lost import GRACE, end_lost_calls
 from tasklog.management.base import FOUND, CallsCommand, CommandError
 
@@ -27,6 +29,8 @@ class Command(CallsCommand):
         Raises:
             CommandError: there were some.
         """
+        # A worker knows all tasks. Here nobody may have imported those of CELERY_INCLUDE yet.
+        current_app.loader.import_default_modules()
         ended = end_lost_calls(timedelta(seconds=grace))
         for call in ended:
             known = {"id": call.task_id, "task": call.name, "worker": call.result.worker}
