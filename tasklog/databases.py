@@ -1,6 +1,9 @@
-"""Which databases have a table of calls."""
+"""Which databases have a table of calls, and how to ask all of them the same."""
+
+from datetime import timedelta
 
 from django.db import connections, router
+from django.db.models import Q
 
 from . import conf
 
@@ -26,3 +29,21 @@ def for_a_call(alias=None):
         if connections[alias].in_atomic_block:
             return alias, True
     return known[0], False
+
+
+def still(field, moment):
+    """Return the condition that a column says what it said when this process read it.
+
+    SQLite compares texts. What it writes for ``Now()`` has three decimals, and what Django writes
+    for the same moment has six or none, so no such column ever equals what was read from it.
+
+    Args:
+        field (str): the name of a field that only ever moves forward.
+        moment (datetime | None): what was read from it.
+
+    Returns:
+        Q: not true any more from a millisecond later on.
+    """
+    if moment is None:
+        return Q(**{field: None})
+    return Q(**{f"{field}__lt": moment + timedelta(milliseconds=1)})

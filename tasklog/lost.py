@@ -9,7 +9,7 @@ from celery.app.task import Context
 from celery.utils.functional import maybe_list
 from django.db.models.functions import Now
 
-from .databases import aliases
+from .databases import aliases, still
 from .models import TaskCall
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def end_lost_calls(grace=GRACE):
             result = call.result
             rows = type(result).objects.using(alias).filter(pk=result.pk, status=result.status)
             # Whoever changes the row first may go on: this one, another, or the task itself.
-            if not rows.filter(date_done=result.date_done).update(date_done=Now()):
+            if not rows.filter(still("date_done", result.date_done)).update(date_done=Now()):
                 continue
             error = WorkerLostError(
                 f"Was running on {result.worker or 'a worker'}, and nothing was heard of it since "

@@ -162,6 +162,16 @@ def test_a_call_whose_worker_was_killed_ends():
     assert end_lost_calls() == []
 
 
+def test_what_was_cut_off_while_it_ended_a_call_is_made_good():
+    """The row was claimed with the database's clock, which SQLite writes as another text."""
+    result = limited.delay()
+    store(result, "STARTED")
+    claimed = "2026-01-31 10:00:00.123"
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_celery_results_taskresult SET date_done = %s", [claimed])
+    assert [call.task_id for call in end_lost_calls()] == [result.id]
+
+
 def test_the_limit_of_the_call_counts_and_then_that_of_the_site():
     longer, of_the_site = (
         limited.apply_async(time_limit=4000, soft_time_limit=3000),

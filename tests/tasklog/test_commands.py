@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from celery import current_app, states
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from django_celery_results.models import TaskResult
@@ -58,6 +58,15 @@ def pass_an_hour():
         sent_at=F("sent_at") - HOUR,
     )
     TaskResult.objects.update(date_done=F("date_done") - HOUR)
+
+
+# As SQLite's Now() writes it.
+MOMENTS = ["2026-01-31 10:00:00.123", "2026-01-31 10:00:00.000"]
+
+
+def set_moments(column, moment):
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE tasklog_taskcall SET {column} = %s", [moment])
 
 
 # --- find_stale_tasks ---------------------------------------------------------------------------
@@ -137,6 +146,16 @@ def test_stale_calls_that_no_worker_has_begun_are_sent(messages):
     assert [line[0] for line in again.lines] == [unsent.id]
 
 
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_stale_call_is_sent_whatever_the_database_makes_of_the_moment(messages, moment):
+    """SQLite keeps Now() as a text which is not the one that it gets for the same moment."""
+    square.delay(1)
+    pass_an_hour()
+    set_moments("sent_at", moment)
+    found = Outcome("find_stale_tasks", "--minutes", "30", "--resend")
+    assert (found.status, found.summary) == (0, "1 sent.\n")
+
+
 def test_a_stale_call_that_somebody_else_sends_is_not_sent_twice(messages, monkeypatch):
     square.delay(1)
     pass_an_hour()
@@ -194,6 +213,16 @@ def test_overdue_calls_are_sent(messages):
     assert (found.status, found.summary) == (0, "3 sent.\n")
     assert [message["id"] for message in messages()] == [result.id for result in results]
     assert Outcome("find_stale_scheduled_tasks", "--minutes", "10").status == 0
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_overdue_call_that_was_claimed_is_sent(messages, moment):
+    """Its dispatcher was cut off."""
+    [result] = make_overdue()
+    set_moments("claimed_at", moment)
+    found = Outcome("find_stale_scheduled_tasks", "--minutes", "10", "--resend")
+    assert (found.status, found.summary) == (0, "1 sent.\n")
+    assert [message["id"] for message in messages()] == [result.id]
 
 
 def test_an_overdue_call_that_cannot_be_sent_is_named_with_its_reason(messages):

@@ -3,7 +3,7 @@ from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from tasklog.databases import aliases
+from tasklog.databases import aliases, still
 from tasklog.management.base import FOUND, CallsCommand
 from tasklog.models import NotReplayable, TaskCall
 
@@ -53,7 +53,7 @@ class Command(CallsCommand):
         sending it too.
         """
         same = TaskCall.objects.using(call._state.db).filter(pk=call.pk, sent_at=None)
-        if not same.filter(claimed_at=call.claimed_at).update(claimed_at=Now()):
+        if not same.filter(still("claimed_at", call.claimed_at)).update(claimed_at=Now()):
             return "has just been taken by a dispatcher"
         try:
             call.resend()

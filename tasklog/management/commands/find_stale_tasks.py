@@ -3,7 +3,7 @@ from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from tasklog.databases import aliases
+from tasklog.databases import aliases, still
 from tasklog.management.base import FOUND, CallsCommand
 from tasklog.models import NotReplayable, TaskCall
 
@@ -62,15 +62,15 @@ class Command(CallsCommand):
             return "a worker has begun it: see end_lost_calls and retry_tasks"
         if call.sent_at is None:
             return "was not sent yet: see send_due_calls and find_stale_scheduled_tasks"
-        same = TaskCall.objects.using(call._state.db).filter(pk=call.pk, sent_at=call.sent_at)
-        if not same.update(sent_at=Now()):
+        same = TaskCall.objects.using(call._state.db).filter(pk=call.pk)
+        if not same.filter(still("sent_at", call.sent_at)).update(sent_at=Now()):
             return "has just been sent"
         try:
             call.resend()
         except NotReplayable as error:
             return str(error)
         except OperationalError as error:
-            same.model.objects.using(call._state.db).filter(pk=call.pk).update(sent_at=call.sent_at)
+            same.update(sent_at=call.sent_at)
             broker = current_app.connection_for_write().as_uri()
             raise CommandError(f"The broker, {broker}, is away: {error}") from None
         except Exception as error:  # a queue that is gone: the others can still be sent
