@@ -1,6 +1,7 @@
 """The guide's links, names and table of coverage; nothing is played here."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -54,6 +55,16 @@ def test_the_head_of_the_table_counts_right():
     rows = rows_of(text)
     missing = sum(proof.startswith("not yet") for *_, proof in rows)
     assert f"{len(rows)} rows, {len(rows) - missing} of them proven" in text
+
+
+def test_each_fault_in_operations_has_its_test_and_each_test_its_fault():
+    named = set(re.findall(r"`(tests/[^`]+::\w+)`", (DOCS / "operations.md").read_text()))
+    there = {
+        f"{path.relative_to(ROOT).as_posix()}::{name}"
+        for path in (ROOT / "tests" / "system" / "faults").glob("test_*.py")
+        for name in re.findall(r"(?m)^def (test_\w+)", path.read_text())
+    }
+    assert named == there
 
 
 def test_the_site_of_the_guide_is_built_without_a_warning(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 import psycopg
@@ -103,7 +104,7 @@ class Site:
         def enough():
             return self.query("SELECT count(*) FROM effects")[0][0] >= number
 
-        wait_for(enough, lambda: f"{number} effects:\n{self.report()}", 60)
+        wait_for(enough, lambda: f"{number} effects:\n{self.report()}", 120)
 
     def wait_for_the_middle_of(self, *numbers):
         """Wait until these have begun, and have not ended."""
@@ -111,10 +112,10 @@ class Site:
         def begun():
             return set(self.numbers("runs")) >= set(numbers)
 
-        wait_for(begun, lambda: f"{numbers} to begin:\n{self.report()}", 60)
+        wait_for(begun, lambda: f"{numbers} to begin:\n{self.report()}", 120)
         assert not set(self.numbers("effects")) & set(numbers), "too late"
 
-    def wait_for_calls_that_have_not_ended(self, number, asked=LOAD, seconds=90):
+    def wait_for_calls_that_have_not_ended(self, number, asked=LOAD, seconds=180):
         """Wait until all were asked for, and all but so many have a state in which they stay."""
 
         def ended():
@@ -200,4 +201,5 @@ def processes_of(program):
 def kill(processes):
     """SIGKILL processes, as the kernel does when memory runs out."""
     for process in processes:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # a pool dies with its worker
+            process.kill()

@@ -1,8 +1,12 @@
 """Beat is killed, there are two of it, and the clock jumps."""
 
+import pytest
+
 from tests.services import wait_for
 
 from .site import LOAD
+
+pytestmark = pytest.mark.timeout(600)
 
 HOUR = 3600
 DISPATCHER = "Sending due task tasklog.send_due_calls"

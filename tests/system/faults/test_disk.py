@@ -1,8 +1,11 @@
 """The disk is full when an export is written."""
 
 import psutil
+import pytest
 
 from .site import LOAD
+
+pytestmark = pytest.mark.timeout(600)
 
 EXPORT = "posts.tasks.export.export_blog"
 

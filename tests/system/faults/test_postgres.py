@@ -6,6 +6,8 @@ import pytest
 
 from .site import LOAD
 
+pytestmark = pytest.mark.timeout(600)
+
 PROCESSES = 2
 
 

@@ -14,6 +14,8 @@ from tests.services import wait_for
 
 from .site import LOAD
 
+pytestmark = pytest.mark.timeout(600)
+
 HALF = LOAD // 2
 PROCESSES, SENDERS = 2, 2
 AWAY = "The broker is away"
