@@ -155,6 +155,13 @@ def test_waiting_in_the_transaction_that_sends_the_call_would_never_end(messages
             both.get(timeout=5)
 
 
+def test_what_celery_asks_itself_is_no_call(messages):
+    """With results in a cache, this task looks each second whether a chord has ended."""
+    current_app.send_task("celery.chord_unlock", ["group", {}], countdown=1)
+    assert not TaskCall.objects.exists()
+    assert messages()[0]["eta"]
+
+
 def test_a_rollback_takes_the_call_back(messages):
     with transaction.atomic():
         square.delay(5)
