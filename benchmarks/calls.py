@@ -1,6 +1,7 @@
 """Calls in PostgreSQL: what the table costs, how fast it is emptied, what it saves the workers."""
 
 import json
+import signal
 import statistics
 
 import psutil
@@ -105,6 +106,7 @@ def memory(lab, calls):
     client = lab.redis.client()
     wait_for(lambda: client.hlen("unacked") >= SCHEDULED, "the worker to hold all", 300)
     there = megabytes(stock) - before
+    stock.worker.stop(signal.SIGKILL)  # else it would first put all of them back
 
     calls.rows.execute("TRUNCATE tasklog_taskcall")
     calls.call("dispatch_in_worker", 20)
