@@ -29,7 +29,6 @@ from .lines import all_lines
 from .marks import all_proofs
 from .settings_doc import write
 
-STATE = ROOT / "var" / "proofs.json"
 # How a test says that an effect is not there. What else ends it (an import, a bad file, pytest's
 # own timeout) would prove nothing.
 ASSERTION = re.compile(r'(failed on \w+ with ")?(assert|AssertionError|Failed: DID NOT RAISE)\b')
@@ -66,7 +65,7 @@ class Scratch:
         report = self.folder / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
         command += ["--junitxml", report, *sorted({proof.node for proof in proofs})]
-        env = {**os.environ, "TMPDIR": str(self.folder / "tmp"), "COMPOSE_TESTS": "1"}
+        env = {**os.environ, "TMPDIR": str(self.folder / "tmp"), "COMPOSE_TESTS": "all"}
         done = subprocess.run(command, cwd=self.copy, env=env, capture_output=True, text=True)
         if not report.exists():
             return done.returncode, {"": (done.stdout + done.stderr)[-2000:]}
@@ -114,6 +113,7 @@ def key_of(line, proof):
 def main():
     parser = argparse.ArgumentParser(prog="make prove", description=__doc__)
     parser.add_argument("--only", default="", help="names, with * for any text, and commas")
+    parser.add_argument("--part", default="0/1", help="such as 1/4: every fourth, from the second")
     parser.add_argument("--jobs", type=int, default=2, help="how many at the same time")
     parser.add_argument("--compose", action="store_true", help="lines of the Compose files")
     parser.add_argument("--again", action="store_true", help="also what is proven already")
@@ -126,7 +126,10 @@ def main():
     if options.only:
         wanted = options.only.split(",")
         lines = [li for li in lines if any(fnmatch.fnmatchcase(li.name, each) for each in wanted)]
-    state = json.loads(STATE.read_text()) if STATE.exists() and not options.again else {}
+    first, step = map(int, options.part.split("/"))
+    lines = lines[first::step]
+    file = ROOT / "var" / f"proofs{'-compose' * options.compose}.json"
+    state = json.loads(file.read_text()) if file.exists() and not options.again else {}
     failed, done, wrong = {}, 0, {}
     mine = [(line, proof) for line in lines for proof in proofs.get(line.name, [])]
     if to_run := [proof for line, proof in mine if key_of(line, proof) not in state]:
@@ -146,7 +149,7 @@ def main():
                 break
             with lock:
                 state[key] = said
-                STATE.write_text(json.dumps(state, indent=0))
+                file.write_text(json.dumps(state, indent=0))
         with lock:
             done += 1
             if said != PROVEN:

@@ -2,7 +2,9 @@
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import yaml
 
 from tests.services import ROOT
 
@@ -39,7 +41,8 @@ class Line:
     def shown(self):
         """Its value, as it stands in the file."""
         start, end = self.value
-        return " ".join(self.text[start:end].decode().split())
+        rows = self.text[start:end].decode().splitlines()
+        return " ".join(" ".join(r for r in rows if not r.strip().startswith("#")).split())
 
     def source(self):
         """The whole of it, with its name."""
@@ -60,7 +63,7 @@ class Line:
 
 def all_lines():
     """Return every line that needs a proof, in the order of the files."""
-    return [*settings_lines(), *celery_lines(), *supervisor_lines()]
+    return [*settings_lines(), *celery_lines(), *supervisor_lines(), *compose_lines()]
 
 
 # --- Python ---------------------------------------------------------------------------------------
@@ -155,20 +158,94 @@ def supervisor_lines():
         offset += len(row.encode()) + 1
 
 
-def comment_on(rows, number, mark):
+def comment_on(rows, number, mark, near=False):
     """Return the comment on a line: behind it, or above it and the lines that follow at once.
 
     Args:
         rows (list[str]): the file.
         number (int): the line's, from 1.
         mark (str): what begins a comment.
+        near (bool): not above the lines before it.
     """
     if behind := re.search(rf"\s{mark} (.+)$", rows[number - 1]):
         return behind[1]
     above = [row.strip() for row in rows[: number - 1]]
-    while above and above[-1] and not above[-1].startswith((mark, "[")):
+    while not near and above and above[-1] and not above[-1].startswith((mark, "[")):
         above.pop()
     words = []
     while above and above[-1].startswith(mark):
         words.insert(0, above.pop().removeprefix(mark).strip())
     return " ".join(words)
+
+
+# --- Compose files --------------------------------------------------------------------------------
+
+# What has to be proven there: health checks, order, stop and restart, rights, logs, and what the
+# servers are told. Of the rest (ports, variables, commands), the tests in tests/compose tell.
+COMPOSE = {"docker-compose.yml": "compose", "docker-compose.rabbitmq.yml": "rabbitmq"}
+IN_COMPOSE = re.compile(
+    r"\w+\.(healthcheck\.(test|interval|timeout|start_period|retries)|depends_on\.\w+|restart"
+    r"|stop_grace_period|init|read_only|tmpfs|security_opt|cap_drop|logging|shm_size)"
+    r"|redis\.command\.\w[\w-]*|redis\.environment\.REDISCLI_AUTH|(db|redis|rabbitmq)\.volumes"
+    r"|rabbitmq\.hostname"
+)
+
+
+def compose_lines():
+    """Lines of the Compose files: ``compose:db.restart``, ``rabbitmq:app.depends_on.db``."""
+    for file, prefix in COMPOSE.items():
+        text, seen, reasons = (ROOT / file).read_bytes(), set(), {}
+        top = dict(pairs(yaml.compose(text.decode())))
+        places = [("app", top["x-app"]), *pairs(top["services"])]
+        for path, first, last in [found for name, node in places for found in walk(name, node)]:
+            # What stands behind an alias (web: *app) is there once.
+            if IN_COMPOSE.fullmatch(path) and first.start_mark.line not in seen:
+                seen.add(first.start_mark.line)
+                line = yaml_line(f"{prefix}:{path}", file, text, first, last)
+                key = path.split(".")[-1]
+                if key in ("restart", "security_opt"):  # said once for all services
+                    reasons[key] = line.reason or reasons.get(key, "")
+                yield replace(line, reason=line.reason or reasons.get(key, ""))
+
+
+def pairs(node):
+    return [(key.value, value) for key, value in node.value]
+
+
+def walk(path, node):
+    """The path, first and last node of each pair below a node, and of each option of a command."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if (
+                isinstance(value, yaml.MappingNode)
+                and len(value.value) == 1
+                and not value.flow_style
+            ):
+                # Without its only entry it goes as a whole: it may not be empty.
+                yield f"{path}.{key.value}.{value.value[0][0].value}", key, value
+            else:
+                yield f"{path}.{key.value}", key, value
+                yield from walk(f"{path}.{key.value}", value)
+    elif isinstance(node, yaml.SequenceNode):
+        for option, value in zip(node.value, node.value[1:], strict=False):
+            if option.value and str(option.value).startswith("--"):
+                yield f"{path}.{option.value[2:]}", option, value
+
+
+def yaml_line(name, file, text, first, last):
+    """The line from one node to another: whole rows of the file."""
+    rows = text.decode().splitlines(keepends=True)
+    start, end = first.start_mark.line, first.start_mark.line + 1
+    if last.end_mark.line > start:  # or else it is an alias, of what stands above
+        end = last.end_mark.line + (last.end_mark.column > 0 and rows_used(rows, last))
+    while not rows[end - 1].strip() or rows[end - 1].strip().startswith("#"):
+        end -= 1
+    offsets = [len("".join(rows[:number]).encode()) for number in (start, end)]
+    skipped = len(rows[start][: first.end_mark.column + 1].encode())
+    reason = comment_on(rows, start + 1, "#", near=True)
+    return Line(name, file, text, tuple(offsets), (offsets[0] + skipped, offsets[1] - 1), reason)
+
+
+def rows_used(rows, node):
+    """Whether the row in which a node ends is its own: a block ends where the next thing begins."""
+    return bool(rows[node.end_mark.line][: node.end_mark.column].strip())

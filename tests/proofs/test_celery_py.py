@@ -29,6 +29,14 @@ def test_config_from_object():
     assert say("app.conf.task_time_limit") == "300"
 
 
+@pytest.mark.proves("app.autodiscover_tasks")
+def test_autodiscover_tasks():
+    """Without it, Celery's programs know the tasks of the apps only where something else happens
+    to import them, as the system checks do in a worker."""
+    names = "(app.loader.import_default_modules(), sorted(app.tasks))"
+    assert "'posts.tasks.basics.add'" in say(names)
+
+
 @pytest.mark.proves("CELERY_CACHE_BACKEND")
 def test_cache_backend():
     """Without it, results in the cache go to the cache «default», whatever the environment says."""

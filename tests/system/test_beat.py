@@ -45,7 +45,9 @@ def every_second(transactional_db):
     return schedule
 
 
+@pytest.mark.proves("CELERY_BEAT_SCHEDULER")
 def test_what_is_due_reaches_a_worker(start, start_beat, every_second):
+    """Without it, beat reads its schedules from a file, and what is in the admin is never sent."""
     every_second()
     start.worker()
     start_beat()
@@ -98,11 +100,12 @@ def test_a_worker_drops_what_has_expired(start, start_beat, every_second, redis_
     assert not TaskResult.objects.exclude(status="REVOKED").exists()
 
 
-@pytest.mark.proves("CELERY_BEAT_SCHEDULER")
+@pytest.mark.proves(
+    "CELERY_BEAT_SCHEDULER", without='"django_celery_beat.schedulers:DatabaseScheduler"'
+)
 def test_a_restart_keeps_what_was_edited(start_beat, transactional_db):
-    """Without blog.schedulers, beat reads its schedules from a file instead of the database; with
-    the stock scheduler of django-celery-beat, each start undoes what was edited of
-    `celery.backend_cleanup`."""
+    """Without blog.schedulers, with the scheduler of django-celery-beat itself, each start of beat
+    undoes what was edited of `celery.backend_cleanup`."""
     create_schedules()
     assert PeriodicTask.objects.count() == 4
     at_two, _ = CrontabSchedule.objects.get_or_create(minute="22", hour="2")

@@ -29,10 +29,8 @@ def test_status_with_a_worker(start):
     assert status.wait() == 0
 
 
-@pytest.mark.proves("app.autodiscover_tasks")
 def test_the_banner_says_what_the_worker_will_do(start):
-    """G1.7: application, transport, results, concurrency, queues, tasks. Without
-    `autodiscover_tasks()`, workers refuse the tasks of the apps as unregistered."""
+    """G1.7: application, transport, results, concurrency, queues, tasks."""
     banner = start.worker().output
     for line in (
         "app:         blog:",

@@ -82,7 +82,7 @@ def test_a_connection_is_kept_between_tasks(on_postgres, own_postgres):
     assert run_there(own_postgres) == run_there(own_postgres)
 
 
-@pytest.mark.proves("DATABASES.conn_health_checks", "signals.task_prerun")
+@pytest.mark.proves("DATABASES.conn_health_checks")
 def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
     """A PostgreSQL that restarts between two tasks fails neither. Without it, the first task of
     each process after a restart fails."""

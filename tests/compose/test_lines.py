@@ -1,0 +1,592 @@
+"""docker-compose.yml, line by line. Each test starts the services that it needs and no others."""
+
+import pytest
+
+from .stack import wait_slowly
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def stack(stacks):
+    """The site, of which nothing runs yet."""
+    return stacks("docker-compose.yml")
+
+
+@pytest.fixture(scope="module")
+def built(stack):
+    stack("build", "web")
+    return stack
+
+
+@pytest.fixture
+def db(stack):
+    stack("up", "--detach", "--force-recreate", "db")
+    return stack
+
+
+@pytest.fixture
+def redis(stack):
+    stack("up", "--detach", "--force-recreate", "redis")
+    return stack
+
+
+def container(stack, service):
+    (only,) = stack.containers(service)
+    return only
+
+
+def health(stack, service):
+    """What Docker knows from a service's probe."""
+    known = stack.inspect(container(stack, service), ".State.Health")
+    return known or {"Status": "no probe", "FailingStreak": 0, "Log": []}
+
+
+def becomes_healthy(stack, service):
+    wait_slowly(
+        lambda: health(stack, service)["Status"] == "healthy",
+        lambda: str(health(stack, service)),
+        60,
+    )
+
+
+def looks_twice(stack, service):
+    """Whether the probe has been at work twice, within the 30 s of one default interval."""
+    wait_slowly(lambda: len(health(stack, service)["Log"]) >= 2, "two looks", 30)
+
+
+def replace_program(stack, service, name, script):
+    """Put a script in the place of the program that a probe calls."""
+    path = stack("exec", "-T", service, "sh", "-c", f"command -v {name}").stdout.strip()
+    script = f"rm {path}; printf '#!/bin/sh\\n{script}\\n' > {path}; chmod +x {path}"
+    stack("exec", "-T", "--user", "0", service, "sh", "-c", script)
+
+
+def looks_often(stack, service):
+    """Whether a healthy service is looked at twice more within 30 s, the default interval."""
+    becomes_healthy(stack, service)
+    for _ in range(2):
+        before = health(stack, service)["Log"][-1]["Start"]
+        wait_slowly(lambda: health(stack, service)["Log"][-1]["Start"] > before, "a look", 15)  # noqa: B023
+
+
+def gives_up(stack, service, seconds=5):
+    """Whether Docker ends a probe that hangs, before the 30 s that are its default."""
+    wait_slowly(
+        lambda: f"exceeded timeout ({seconds}s)" in str(health(stack, service)["Log"]),
+        lambda: str(health(stack, service)["Log"]),
+        25,
+    )
+
+
+def gives_up_after_five_seconds(stack, service, program):
+    becomes_healthy(stack, service)
+    replace_program(stack, service, program, "sleep 100")
+    gives_up(stack, service)
+
+
+def is_patient(stack, service, program):
+    """Four failures, one more than Docker's default, are not enough to be unhealthy."""
+    becomes_healthy(stack, service)
+    replace_program(stack, service, program, "exit 1")
+    wait_slowly(lambda: health(stack, service)["FailingStreak"] >= 4, "four failures", 60)
+    assert health(stack, service)["Status"] == "healthy"
+
+
+def comes_back(stack, service):
+    first = container(stack, service)
+    wait_slowly(lambda: stack.inspect(first, ".RestartCount") > 0, "a restart", 40)
+
+
+def may_gain_no_rights(stack, service):
+    return "NoNewPrivs:\t1\n" in stack.exec(service, "cat", "/proc/1/status")
+
+
+def log_is_bounded(stack, service, *write):
+    """A command makes the service write 45 MB, of which at most 30 are kept."""
+    stack("exec", "-T", service, *write)
+
+    def size():
+        return len(stack.run("logs", container(stack, service)))
+
+    before = -1
+    while before != (before := size()):  # until nothing comes any more
+        wait_slowly(lambda: size() > 15e6, lambda: f"the log, of {size()} bytes")
+    assert before < 31e6
+
+
+def cli(stack, *command):
+    return stack.exec("redis", "redis-cli", *command).strip()
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("compose:db.healthcheck.test")
+def test_db_healthcheck(db):
+    """Without it, migrate does not know when PostgreSQL answers, and nothing starts."""
+    becomes_healthy(db, "db")
+
+
+@pytest.mark.proves("compose:db.healthcheck.interval")
+def test_db_healthcheck_interval(db):
+    """Without it, the first look comes after 30 s, and the whole site waits for it."""
+    looks_twice(db, "db")
+
+
+@pytest.mark.proves("compose:db.healthcheck.timeout")
+def test_db_healthcheck_timeout(db):
+    """Without it, a probe that hangs is given 30 s each time."""
+    gives_up_after_five_seconds(db, "db", "pg_isready")
+
+
+@pytest.mark.proves("compose:db.healthcheck.retries")
+def test_db_healthcheck_retries(db):
+    """Without it, three failures are enough: a PostgreSQL that recovers after a crash for ten
+    seconds is unhealthy, and `docker compose up` gives up."""
+    is_patient(db, "db", "pg_isready")
+
+
+@pytest.mark.proves("compose:db.stop_grace_period")
+def test_db_stop_grace_period(db):
+    """Without it, a busy PostgreSQL is killed after ten seconds, and recovers at its next start."""
+    assert db.inspect(container(db, "db"), ".Config.StopTimeout") == 60
+
+
+@pytest.mark.proves("compose:db.shm_size")
+def test_db_shm_size(db):
+    """Without it, parallel queries fail: «could not resize shared memory segment»."""
+    megabytes = db.exec("db", "df", "-m", "--output=size", "/dev/shm").split()[-1]
+    assert megabytes == "256"
+
+
+@pytest.mark.proves("compose:db.restart")
+def test_db_restart(db):
+    """Without it, a PostgreSQL that crashes stays away."""
+    becomes_healthy(db, "db")
+    db("exec", "-T", "--user", "postgres", "db", "bash", "-c", "kill -QUIT 1", check=False)
+    comes_back(db, "db")
+
+
+@pytest.mark.proves("compose:db.security_opt")
+def test_db_security_opt(db):
+    """Without it, whoever gets into PostgreSQL may become root by a setuid program."""
+    assert may_gain_no_rights(db, "db")
+
+
+@pytest.mark.proves("compose:db.logging", without="{driver: json-file}")
+def test_db_logging(db):
+    """Without it, PostgreSQL's log grows until the disk is full."""
+    script = "DO $$ BEGIN FOR n IN 1..45000 LOOP RAISE LOG '%', repeat('x', 1000); END LOOP; END $$"
+    becomes_healthy(db, "db")
+    log_is_bounded(db, "db", "psql", "-q", "-U", "blog", "-c", script)
+
+
+@pytest.mark.proves("compose:db.volumes")
+def test_db_volumes(db):
+    """Without it, a new container starts with an empty database."""
+    becomes_healthy(db, "db")
+    db.sql("CREATE TABLE IF NOT EXISTS kept (number int)")
+    db("rm", "--stop", "--force", "db")
+    db("up", "--detach", "db")
+    becomes_healthy(db, "db")
+    assert db.sql("SELECT count(*) FROM kept") == [["0"]]
+
+
+# --- Redis ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.proves("compose:redis.healthcheck.test", "compose:redis.environment.REDISCLI_AUTH")
+def test_redis_healthcheck(redis):
+    """Without it, nobody knows when Redis answers, and nothing starts."""
+    becomes_healthy(redis, "redis")
+
+
+@pytest.mark.proves("compose:redis.healthcheck.interval")
+def test_redis_healthcheck_interval(redis):
+    """Without it, the first look comes after 30 s, and the whole site waits for it."""
+    looks_twice(redis, "redis")
+
+
+@pytest.mark.proves("compose:redis.healthcheck.timeout")
+def test_redis_healthcheck_timeout(redis):
+    """Without it, a Redis that hangs is given 30 s each time."""
+    gives_up_after_five_seconds(redis, "redis", "redis-cli")
+
+
+@pytest.mark.proves("compose:redis.healthcheck.retries")
+def test_redis_healthcheck_retries(redis):
+    """Without it, three failures are enough: a Redis that loads its data for ten seconds is
+    unhealthy, and `docker compose up` gives up."""
+    is_patient(redis, "redis", "redis-cli")
+
+
+@pytest.mark.proves("compose:redis.stop_grace_period")
+def test_redis_stop_grace_period(redis):
+    """Without it, a Redis that takes its time to write is killed after ten seconds."""
+    assert redis.inspect(container(redis, "redis"), ".Config.StopTimeout") == 30
+
+
+@pytest.mark.proves("compose:redis.restart")
+def test_redis_restart(redis):
+    """Without it, a Redis that crashes stays away."""
+    becomes_healthy(redis, "redis")
+    redis("exec", "-T", "redis", "redis-cli", "shutdown", check=False)
+    comes_back(redis, "redis")
+
+
+@pytest.mark.proves("compose:redis.security_opt")
+def test_redis_security_opt(redis):
+    """Without it, whoever gets into Redis may become root by a setuid program."""
+    assert may_gain_no_rights(redis, "redis")
+
+
+@pytest.mark.proves("compose:redis.logging", without="{driver: json-file}")
+def test_redis_logging(redis):
+    """Without it, Redis' log grows until the disk is full."""
+    script = "for n = 1, 45000 do redis.log(redis.LOG_WARNING, string.rep('x', 1000)) end"
+    becomes_healthy(redis, "redis")
+    log_is_bounded(redis, "redis", "redis-cli", "eval", script, "0")
+
+
+@pytest.mark.proves("compose:redis.command.requirepass", without='- ""')
+def test_redis_requirepass(redis):
+    """Without it, whoever reaches Redis may run any task."""
+    becomes_healthy(redis, "redis")
+    refused = redis("exec", "-T", "-e", "REDISCLI_AUTH=", "redis", "redis-cli", "dbsize")
+    assert "NOAUTH" in refused.stdout
+
+
+@pytest.mark.proves("compose:redis.command.appendonly", "compose:redis.volumes")
+def test_redis_keeps_its_data(redis):
+    """Without it, all waiting tasks are gone with the container that held them."""
+    becomes_healthy(redis, "redis")
+    cli(redis, "set", "task", "waiting")
+    redis("rm", "--stop", "--force", "redis")
+    redis("up", "--detach", "redis")
+    becomes_healthy(redis, "redis")
+    assert cli(redis, "get", "task") == "waiting"
+
+
+@pytest.mark.proves("compose:redis.command.save")
+def test_redis_save(redis):
+    """Without it, Redis writes snapshots of everything besides the append-only file."""
+    becomes_healthy(redis, "redis")
+    assert cli(redis, "config", "get", "save") == "save"
+
+
+@pytest.mark.proves("compose:redis.command.maxmemory-policy", without="- allkeys-lru")
+def test_redis_maxmemory_policy(redis):
+    """Without it nothing changes as long as «noeviction» is Redis' default, as it is in Redis 8.
+    With another policy a full Redis throws tasks away and says nothing."""
+    becomes_healthy(redis, "redis")
+    cli(redis, "set", "task", "waiting")
+    cli(redis, "config", "set", "maxmemory", "1")
+    assert "OOM" in cli(redis, "set", "another", "task")
+    assert cli(redis, "get", "task") == "waiting"
+
+
+# --- The site's own containers --------------------------------------------------------------------
+
+
+def in_a_container(built, script, service="web"):
+    """Run a script as the service would run. Returns what it prints."""
+    options = ["run", "--rm", "--no-deps", "-T", service, "sh", "-c", script]
+    return built(*options, check=False).stdout
+
+
+@pytest.mark.proves("compose:app.init")
+def test_init(built):
+    """Without it, process 1 is the program itself: orphans are buried by nobody."""
+    assert "init" in in_a_container(built, "cat /proc/1/comm")
+
+
+@pytest.mark.proves("compose:app.read_only")
+def test_read_only(built):
+    """Without it, whoever gets into the site may change files of the container."""
+    assert in_a_container(built, "touch /state/x || echo refused") == "refused\n"
+
+
+@pytest.mark.proves("compose:app.tmpfs")
+def test_tmpfs(built):
+    """Without it, nothing can write temporary files: uploads beyond 2.5 MB fail."""
+    assert in_a_container(built, "touch /tmp/x && echo written") == "written\n"
+
+
+@pytest.mark.proves("compose:worker.tmpfs")
+def test_worker_tmpfs(built):
+    """Without it, supervisord has no place for its socket, and workers none for their heartbeat."""
+    script = "touch /tmp/x /app/var/x /state/heartbeats/x && echo written"
+    assert in_a_container(built, script, "worker") == "written\n"
+
+
+@pytest.mark.proves("compose:app.security_opt")
+def test_security_opt(built):
+    """Without it, whoever gets into the site may become root by a setuid program."""
+    assert "NoNewPrivs:\t1\n" in in_a_container(built, "cat /proc/self/status")
+
+
+@pytest.mark.proves("compose:app.cap_drop")
+def test_cap_drop(built):
+    """Without it, root in the container has fourteen capabilities over what it can reach."""
+    assert "CapBnd:\t0000000000000000\n" in in_a_container(built, "cat /proc/self/status")
+
+
+@pytest.fixture
+def alone(built):
+    """Start one service without those it needs: ``alone("web")``."""
+
+    def start(service):
+        built("rm", "--stop", "--force")
+        built("up", "--detach", "--no-deps", service)
+        return built
+
+    return start
+
+
+@pytest.mark.proves("compose:app.logging", without="&logging {driver: json-file}")
+def test_logging(alone):
+    """Without it, the log of each container grows until the disk is full."""
+    write = "head -c 45000000 /dev/zero | tr '\\0' x | fold -w 1000 > /proc/1/fd/1"
+    log_is_bounded(alone("flower"), "flower", "sh", "-c", write)
+
+
+@pytest.mark.proves("compose:app.restart")
+def test_restart(alone):
+    """Without it, a container that crashes stays away."""
+    stack = alone("web")
+    wait_slowly(lambda: "Booting worker" in stack("logs", "web").stdout, "gunicorn")
+    stack.signal("web", "KILL", "gunicorn", check=False)
+    comes_back(stack, "web")
+
+
+@pytest.mark.proves("compose:migrate.restart")
+def test_migrate_restart(alone):
+    """Without it, migrate has the others' «unless-stopped»: it starts again and again."""
+    stack = alone("migrate")
+    migrate = container(stack, "migrate")
+    wait_slowly(lambda: stack.inspect(migrate, ".State.FinishedAt") > "0002", "the end")
+    assert stack.inspect(migrate, ".State.Status") == "exited"
+    assert stack.inspect(migrate, ".RestartCount") == 0
+
+
+@pytest.mark.proves("compose:web.healthcheck.test")
+def test_web_healthcheck(alone):
+    """Without it, a site that cannot reach its database counts as well."""
+    stack = alone("web")
+    wait_slowly(
+        lambda: "503" in str(health(stack, "web")["Log"]), lambda: str(health(stack, "web"))
+    )
+
+
+@pytest.mark.proves("compose:worker.healthcheck.test")
+def test_worker_healthcheck(alone):
+    """Without it, a worker without a broker counts as well."""
+    stack = alone("worker")
+    wait_slowly(
+        lambda: "heartbeat" in str(health(stack, "worker")["Log"]),
+        lambda: str(health(stack, "worker")),
+    )
+
+
+@pytest.mark.proves("compose:beat.healthcheck.test")
+def test_beat_healthcheck(alone):
+    """Without it, a beat without a broker counts as well."""
+    stack = alone("beat")
+    wait_slowly(lambda: health(stack, "beat")["Log"], lambda: str(health(stack, "beat")))
+    assert health(stack, "beat")["Log"][0]["ExitCode"] != 0
+
+
+@pytest.mark.proves("compose:flower.healthcheck.test")
+def test_flower_healthcheck(alone):
+    """Without it, nobody knows whether Flower answers."""
+    becomes_healthy(alone("flower"), "flower")
+
+
+@pytest.mark.proves("compose:web.healthcheck.start_period")
+def test_web_healthcheck_start_period(alone):
+    """Without it, a site that takes more than 15 s to start is unhealthy, and `docker compose up
+    --wait` fails."""
+    stack = alone("web")
+    wait_slowly(lambda: len(health(stack, "web")["Log"]) >= 3, "three looks")
+    assert health(stack, "web")["Status"] == "starting"
+
+
+@pytest.mark.proves("compose:web.stop_grace_period")
+def test_web_stop_grace_period(alone):
+    """Without it, gunicorn is killed after ten seconds, and open requests with it."""
+    stack = alone("web")
+    assert stack.inspect(container(stack, "web"), ".Config.StopTimeout") == 40
+
+
+@pytest.mark.proves("compose:worker.stop_grace_period")
+def test_worker_stop_grace_period(alone):
+    """Without it, a worker is killed after ten seconds, and its running tasks with it."""
+    stack = alone("worker")
+    assert stack.inspect(container(stack, "worker"), ".Config.StopTimeout") == 330
+
+
+@pytest.mark.proves("compose:web.healthcheck.interval")
+def test_web_healthcheck_interval(alone):
+    """Without it, a web, worker, beat or Flower that hangs is seen half a minute later."""
+    looks_often(alone("flower"), "flower")
+
+
+@pytest.mark.proves("compose:web.healthcheck.timeout")
+def test_web_healthcheck_timeout(alone):
+    """Without it, a site that hangs is given 30 s each time."""
+    stack = alone("web")
+    wait_slowly(lambda: "Booting worker" in stack("logs", "web").stdout, "gunicorn")
+    stack.signal("web", "STOP", "gunicorn")
+    gives_up(stack, "web", 10)
+
+
+@pytest.mark.proves("compose:test.init")
+def test_test_init(stack):
+    """Without it, the processes that tests kill stay as zombies."""
+    stack("--profile", "test", "build", "test")
+    assert "init" in in_a_container(stack, "cat /proc/1/comm", "test")
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def starts_after(stack, service, other, *, ended=False):
+    """Whether a service was started when another one was healthy, or had ended."""
+    started = stack.inspect(container(stack, service), ".State.StartedAt")
+    if ended:
+        return started > stack.inspect(container(stack, other), ".State.FinishedAt")
+    first = next(look for look in health(stack, other)["Log"] if look["ExitCode"] == 0)
+    return started > first["End"]
+
+
+@pytest.fixture(scope="module")
+def ordered(stacks):
+    """The site, started from nothing. What Docker knows of the first seconds is asked at once."""
+    stack = stacks("docker-compose.yml")
+    stack("build", "web")
+    stack("up", "--detach")
+    return stack
+
+
+@pytest.mark.proves("compose:migrate.depends_on.db")
+def test_migrate_depends_on_db(ordered):
+    """Without it, the migration starts before PostgreSQL answers, and fails."""
+    assert starts_after(ordered, "migrate", "db")
+
+
+@pytest.mark.proves("compose:app.depends_on.migrate")
+def test_depends_on_migrate(ordered):
+    """Without it, beat and workers start on half a schema, and end with an error."""
+    for service in ("web", "worker", "beat", "flower"):
+        assert starts_after(ordered, service, "migrate", ended=True)
+
+
+@pytest.mark.proves("compose:app.depends_on.redis")
+def test_depends_on_redis(alone, built):
+    """Without it, `docker compose up worker` starts no Redis."""
+    built("rm", "--stop", "--force")
+    built("up", "--detach", "worker")
+    assert built.containers("redis")
+
+
+# --- RabbitMQ -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rabbit_stack(stacks):
+    return stacks("docker-compose.yml", "docker-compose.rabbitmq.yml")
+
+
+@pytest.fixture
+def rabbitmq(rabbit_stack):
+    rabbit_stack("up", "--detach", "--force-recreate", "rabbitmq")
+    return rabbit_stack
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.healthcheck.test")
+def test_rabbitmq_healthcheck(rabbitmq):
+    """Without it, nobody knows when RabbitMQ answers, and nothing starts."""
+    becomes_healthy(rabbitmq, "rabbitmq")
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.healthcheck.interval")
+def test_rabbitmq_healthcheck_interval(rabbitmq):
+    """Without it, a RabbitMQ that hangs is seen half a minute later."""
+    looks_often(rabbitmq, "rabbitmq")
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.healthcheck.timeout")
+def test_rabbitmq_healthcheck_timeout(rabbitmq):
+    """Without it, a RabbitMQ that hangs is given 30 s each time."""
+    gives_up_after_five_seconds(rabbitmq, "rabbitmq", "bash")
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.healthcheck.start_period")
+def test_rabbitmq_healthcheck_start_period(rabbitmq):
+    """Without it, a RabbitMQ that takes more than 15 s to start is unhealthy, and `docker compose
+    up` gives up."""
+    replace_program(rabbitmq, "rabbitmq", "bash", "exit 1")
+    wait_slowly(lambda: len(health(rabbitmq, "rabbitmq")["Log"]) >= 4, "four looks")
+    assert health(rabbitmq, "rabbitmq")["Status"] == "starting"
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.stop_grace_period")
+def test_rabbitmq_stop_grace_period(rabbitmq):
+    """Without it, a RabbitMQ that takes its time to write is killed after ten seconds."""
+    assert rabbitmq.inspect(container(rabbitmq, "rabbitmq"), ".Config.StopTimeout") == 60
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.restart")
+def test_rabbitmq_restart(rabbitmq):
+    """Without it, a RabbitMQ that crashes stays away."""
+    becomes_healthy(rabbitmq, "rabbitmq")
+    rabbitmq("exec", "-T", "rabbitmq", "rabbitmqctl", "shutdown", "--no-wait", check=False)
+    comes_back(rabbitmq, "rabbitmq")
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.security_opt")
+def test_rabbitmq_security_opt(rabbitmq):
+    """Without it, whoever gets into RabbitMQ may become root by a setuid program."""
+    assert may_gain_no_rights(rabbitmq, "rabbitmq")
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.logging")
+def test_rabbitmq_logging(rabbitmq):
+    """Without it, RabbitMQ's log grows until the disk is full."""
+    becomes_healthy(rabbitmq, "rabbitmq")
+    line = "erlang:display(lists:duplicate(1000, $x))"
+    write = f"lists:foreach(fun(_) -> {line} end, lists:seq(1, 45000))."
+    log_is_bounded(rabbitmq, "rabbitmq", "rabbitmqctl", "eval", write)
+
+
+@pytest.mark.proves("rabbitmq:rabbitmq.volumes", "rabbitmq:rabbitmq.hostname")
+def test_rabbitmq_keeps_its_data(rabbitmq):
+    """Without it, a new container finds none of the messages that wait."""
+    becomes_healthy(rabbitmq, "rabbitmq")
+    rabbitmq.exec("rabbitmq", "rabbitmqctl", "add_vhost", "kept")
+    rabbitmq("rm", "--stop", "--force", "rabbitmq")
+    rabbitmq("up", "--detach", "rabbitmq")
+    becomes_healthy(rabbitmq, "rabbitmq")
+    assert "kept" in rabbitmq.exec("rabbitmq", "rabbitmqctl", "list_vhosts").split()
+
+
+@pytest.fixture(scope="module")
+def ordered_rabbit(rabbit_stack):
+    rabbit_stack("build", "web")
+    rabbit_stack("rm", "--stop", "--force")
+    rabbit_stack("up", "--detach")
+    return rabbit_stack
+
+
+@pytest.mark.proves("rabbitmq:app.depends_on.migrate")
+def test_rabbitmq_depends_on_migrate(ordered_rabbit):
+    """Without it, beat and workers start on half a schema, and end with an error."""
+    for service in ("web", "worker", "beat", "flower"):
+        assert starts_after(ordered_rabbit, service, "migrate", ended=True)
+
+
+@pytest.mark.proves("rabbitmq:app.depends_on.rabbitmq")
+def test_rabbitmq_depends_on_rabbitmq(ordered_rabbit):
+    """Without it, the site starts before RabbitMQ answers."""
+    assert starts_after(ordered_rabbit, "web", "rabbitmq")
