@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from blog.celery import square
+from blog.celery import debug_task, square
 from posts.tasks.basics import add
 from tasklog import tasks
 from tasklog.dispatcher import claim, send_due_calls
@@ -45,6 +45,19 @@ def test_an_eta_waits_in_the_table(messages):
     assert timedelta(minutes=59) < call.eta - timezone.now() <= timedelta(hours=1)
     assert send_due_calls() == 0
     assert messages() == []
+
+
+def test_a_call_whose_result_nobody_wants_waits_too(messages):
+    """It is not tracked, and yet it has a row until it is sent, and after."""
+    debug_task.apply_async(countdown=HOUR)
+    square.apply_async([5], countdown=HOUR, ignore_result=True)
+    calls = TaskCall.objects.order_by("pk")
+    assert [call.status for call in calls] == [SCHEDULED, SCHEDULED]
+    assert messages() == []
+    pass_time()
+    assert send_due_calls() == 2
+    assert [message["ignore_result"] for message in messages()] == [True, True]
+    assert [call.status for call in calls.all()] == [SCHEDULED_SENT, SCHEDULED_SENT]
 
 
 def test_what_is_due_is_sent_once_with_all_its_options(messages):
