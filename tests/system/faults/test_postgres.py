@@ -39,7 +39,7 @@ def all_is_done(site, worker):
 def test_postgresql_restarts(site, busy):
     """Tasks wait for it, about a minute, before they begin and before their result is stored."""
     site.postgres.stop()
-    busy.wait_for_output("Failed operation", 60)
+    busy.wait_for_output("Connection refused", 60)
     site.postgres.start()
     all_is_done(site, busy)
 
