@@ -8,7 +8,8 @@ from blog.settings import DATABASES, TASKLOG
 CELERY_RESULT_BACKEND = os.environ.get("CELERY_RESULT_BACKEND", "tasklog.backends:DatabaseBackend")
 CELERY_TASK_DEFAULT_QUEUE = os.environ["CELERY_TASK_DEFAULT_QUEUE"]
 CELERY_TASK_QUEUES = None
-# As on the other side: with DEBUG Django remembers each statement, and stock Celery sends no events.
+# As on the other side: with DEBUG Django remembers each statement, and stock Celery sends no
+# events.
 DEBUG = False
 CELERY_WORKER_SEND_TASK_EVENTS = CELERY_TASK_SEND_SENT_EVENT = False
 CELERY_TASK_CREATE_MISSING_QUEUES = True
