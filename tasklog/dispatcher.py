@@ -7,6 +7,7 @@ import logging
 import time
 from datetime import timedelta
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_app
 from celery.events import EventDispatcher
 from django.db import connections, transaction
@@ -129,6 +130,7 @@ def send(calls, alias, once, **through):
     Raises:
         kombu.exceptions.OperationalError: the broker went away. The calls that were not tried are
             given back; of the one in the middle nobody knows, so it stays claimed if `once`.
+        billiard.exceptions.SoftTimeLimitExceeded: the task that sends them took too long. The same.
     """
     rows = TaskCall.objects.using(alias)
     sent, tried = [], 0
@@ -138,7 +140,7 @@ def send(calls, alias, once, **through):
             try:
                 options = {**call.options, "retry": False} if once else call.options
                 current_app.send_call(call, call.args, call.kwargs, options, **through)
-            except OperationalError:
+            except (OperationalError, SoftTimeLimitExceeded):
                 back = calls[tried if once else tried - 1 :]
                 rows.filter(pk__in=[call.pk for call in back]).update(claimed_at=None)
                 raise

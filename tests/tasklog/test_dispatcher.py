@@ -4,6 +4,7 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 from celery import chain, chord, current_app, group, shared_task
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -186,28 +187,31 @@ def test_with_the_broker_away_nothing_is_claimed(broker_away, messages):
     broker_away.undo()
 
 
-def break_after(number, monkeypatch):
-    """Let the broker go away while the call after ``number`` others is sent."""
+def break_after(number, monkeypatch, error=OperationalError):
+    """Let the broker go away, or the time be over, at the call after ``number`` others."""
     app = current_app._get_current_object()
     calls = []
 
     def send_call(*args, **kwargs):
         calls.append(args)
         if len(calls) > number:
-            raise OperationalError("connection closed")
+            raise error("connection closed")
         return type(app).send_call(app, *args, **kwargs)
 
     monkeypatch.setattr(app, "send_call", send_call)
 
 
-def test_the_call_in_the_middle_when_the_broker_goes_away_stays_visible(messages, monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, SoftTimeLimitExceeded])
+def test_the_call_in_the_middle_when_the_broker_goes_away_stays_visible(
+    messages, monkeypatch, error
+):
     """Nobody knows whether it was sent. The ones after it are sent by the next dispatcher."""
     for number in range(4):
         square.apply_async([number], countdown=1)
     pass_time()
     _sent, torn, *left = TaskCall.objects.order_by("pk")
-    break_after(1, monkeypatch)
-    with pytest.raises(OperationalError):
+    break_after(1, monkeypatch, error)
+    with pytest.raises(error):
         send_due_calls()
     monkeypatch.undo()
     assert [call.status for call in TaskCall.objects.order_by("pk")] == [
