@@ -48,11 +48,15 @@ def keep_django_logging(loglevel=None, **kwargs):
     app.log.redirect_stdouts(app.conf.worker_redirect_stdouts_level)
 
 
-def close_stale_connections(**kwargs):
-    """Close each connection that is too old or broken, as Django does around each request."""
+def close_stale_connections(task, **kwargs):
+    """Close each connection that is too old or broken, as Django does around each request.
+
+    An eager task runs in the middle of something else, whose transaction would be lost.
+    """
     from django.db import close_old_connections
 
-    close_old_connections()
+    if not task.request.is_eager:
+        close_old_connections()
 
 
 # CELERY_DB_REUSE_MAX keeps connections open between tasks; these replace the dead ones.
