@@ -5,6 +5,7 @@ import pytest
 
 from .site import LOAD
 
+CALLS = LOAD // 5  # beside the export
 pytestmark = pytest.mark.timeout(600)
 
 EXPORT = "posts.tasks.export.export_blog"
@@ -35,10 +36,10 @@ def test_an_export_to_a_full_disk(site):
     author = int(site.manage("shell", "--verbosity", "0", "-c", MAKE_POSTS).output.split()[-1])
     worker = site.worker()
     limit_files(worker, 50_000)
-    site.send(0, LOAD)
+    site.send(0, CALLS)
     [export] = site.call([EXPORT, [author], {}])
-    site.wait_for_all_calls_to_end()
-    assert site.effects_are_complete()
+    site.wait_for_all_calls_to_end(CALLS)
+    assert site.effects_are_complete(CALLS)
     status, result = site.result_of(export)
     assert (status, result["exc_type"]) == ("FAILURE", "OSError")
     assert "File too large" in str(result["exc_message"])
@@ -46,7 +47,7 @@ def test_an_export_to_a_full_disk(site):
     assert list(exports.iterdir()) == []
     limit_files(worker, psutil.RLIM_INFINITY)
     assert site.retry_failures(EXPORT) == 1
-    site.wait_for_all_calls_to_end()
+    site.wait_for_all_calls_to_end(CALLS)
     [archive] = exports.iterdir()
     assert archive.stat().st_size > 400_000
     assert worker.running
