@@ -11,10 +11,13 @@ from tests.tasks import backend_pid
 FAST = {"DJANGO_SETTINGS_MODULE": "tests.proofs.settings"}
 
 
-def backends(postgres):
-    """The process ids of the connections of others."""
+def backends(postgres, seconds=3600):
+    """The process ids of the connections that are not older than that."""
+    query = (
+        "SELECT pid FROM pg_stat_activity WHERE now() - backend_start < make_interval(secs => %s)"
+    )
     with psycopg.connect(postgres.url) as database:
-        return [pid for (pid,) in database.execute("SELECT pid FROM pg_stat_activity")]
+        return [pid for (pid,) in database.execute(query, [seconds])]
 
 
 @pytest.fixture
@@ -29,18 +32,12 @@ def start_worker(start, own_postgres):
 
 @pytest.mark.proves("signals.task_prerun")
 def test_task_prerun(start_worker, own_postgres):
-    """Without it, a task whose result nobody wants fails, as the first of its process after a
-    restart of PostgreSQL. With a result, storing STARTED has found the dead connection before."""
-    worker = start_worker()
-    backend_pid.apply_async(ignore_result=True)
-    worker.wait_for_output("succeeded")
-    own_postgres.stop()
-    own_postgres.start()
-    backend_pid.apply_async(ignore_result=True)
-    wait_for(
-        lambda: worker.output.count("succeeded") == 2 or "Error" in worker.output, "the second"
-    )
-    assert worker.output.count("succeeded") == 2, worker.output
+    """Without it, a connection that has grown older than conn_max_age while the worker was idle
+    serves one more task."""
+    start_worker(**FAST)
+    first = result_of(own_postgres, backend_pid.delay().id)
+    wait_for(lambda: int(first) not in backends(own_postgres, seconds=2), "it to grow old")
+    assert result_of(own_postgres, backend_pid.delay().id) != first
 
 
 @pytest.mark.proves("signals.task_postrun")
