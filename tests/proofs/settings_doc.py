@@ -19,7 +19,8 @@ Each line below is there because a test fails without it. `make prove` takes one
 of a copy of the project, runs its proof, and requires it to fail. What stands here is written by
 `make prove` too: the reasons are the comments in the files, the rest comes from the proofs.
 
-`make prove ONLY="CELERY_TASK_*"` proves some of them.
+`make prove ONLY="CELERY_TASK_*"` proves some of them, `make prove-compose` those of the Compose
+files. `#2` is the second line of a name in its file.
 """
 
 

@@ -13,11 +13,10 @@ FAST = {"DJANGO_SETTINGS_MODULE": "tests.proofs.settings"}
 
 def backends(postgres, seconds=3600):
     """The process ids of the connections that are not older than that."""
-    query = (
-        "SELECT pid FROM pg_stat_activity WHERE now() - backend_start < make_interval(secs => %s)"
-    )
+    age = "now() - backend_start < make_interval(secs => %s)"
     with psycopg.connect(postgres.url) as database:
-        return [pid for (pid,) in database.execute(query, [seconds])]
+        found = database.execute(f"SELECT pid FROM pg_stat_activity WHERE {age}", [seconds])
+        return [pid for (pid,) in found]
 
 
 @pytest.fixture
