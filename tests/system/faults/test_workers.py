@@ -114,7 +114,7 @@ def test_a_pool_process_that_takes_too_much_memory_is_replaced(site):
 
     settings.py sets no limit: what is too much depends on the machine and the tasks.
     """
-    calls = LOAD // 10  # each costs a new process
+    calls = LOAD // 20  # each costs a new process
     worker = site.worker("--max-memory-per-child", "1")
     pool = {process.pid for process in worker.family()[1:]}
     site.send(0, calls)
