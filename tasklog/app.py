@@ -119,14 +119,13 @@ class Celery(celery.Celery):
         try:
             return super().send_task(name, args, kwargs, **when, **options)
         except OperationalError:
+            # Without an outbox the caller decides what follows: nobody sends it behind their back.
+            if not (outbox and call.replayable):
+                raise
             call.sent_at = None
-            if outbox and call.replayable:
-                self._store(call, alias)
-                logger.warning(SENT_LATER, call)
-                return self._result(call, options)
-            if track or retry_of:
-                self._store(call, alias)  # as it is: not sent
-            raise
+            self._store(call, alias)
+            logger.warning(SENT_LATER, call)
+            return self._result(call, options)
 
     def send_call(self, call, args, kwargs, options, **extra):
         """Send a call that was written down, under its own id.
