@@ -12,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock shell logs screenshots clean
+.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock shell logs screenshots clean bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ prove-compose: .venv/ready ## The same for the lines of the Compose files: needs
 
 settings-page: .venv/ready ## Write docs/settings.md anew, without proving anything
 	@$(BIN)/python -m tests.proofs.settings_doc
+
+bench: .venv/ready ## Measure against stock Celery, side by side (ARGS="results calls admin" for some)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 test-docs: .venv/ready ## Play the guide's chapters as written, and say what was executed
 	@$(BIN)/python -m pytest tests/docs -n 0 -rP $(ARGS)
