@@ -107,7 +107,7 @@ def log_is_bounded(stack, service, *write):
     stack("exec", "-T", service, *write)
 
     def size():
-        return len(stack.run("logs", container(stack, service)))
+        return len(stack("logs", "--no-log-prefix", service).stdout)  # of both outputs
 
     before = -1
     while before != (before := size()):  # until nothing comes any more
@@ -455,34 +455,37 @@ def starts_after(stack, service, other, *, ended=False):
     """Whether a service was started when another one was healthy, or had ended."""
     started = stack.inspect(container(stack, service), ".State.StartedAt")
     if ended:
-        return started > stack.inspect(container(stack, other), ".State.FinishedAt")
+        ended_at = stack.inspect(container(stack, other), ".State.FinishedAt")
+        return started > ended_at > "0002"  # 0001 while it runs
     first = next(look for look in health(stack, other)["Log"] if look["ExitCode"] == 0)
     return started > first["End"]
 
 
 @pytest.fixture(scope="module")
-def ordered(stacks):
-    """The site, started from nothing."""
+def migrated_after_db(stacks):
+    """Whether migrate waited, when both were started from nothing."""
     stack = stacks("docker-compose.yml")
     stack("build", "web")
     # Docker remembers five looks, so that the first is asked for at once.
-    stack("up", "--detach", "migrate")
-    stack.migrated_after_db = starts_after(stack, "migrate", "db")
-    stack("up", "--detach")
-    return stack
+    stack("up", "--detach", "db", "migrate")
+    becomes_healthy(stack, "db")
+    return starts_after(stack, "migrate", "db")
 
 
-@pytest.mark.proves("compose:migrate.depends_on.db")
-def test_migrate_depends_on_db(ordered):
+@pytest.mark.proves("compose:migrate.depends_on.db", without="{}")
+def test_migrate_depends_on_db(migrated_after_db):
     """Without it, the migration starts before PostgreSQL answers, and fails."""
-    assert ordered.migrated_after_db
+    assert migrated_after_db
 
 
 @pytest.mark.proves("compose:app.depends_on.migrate")
-def test_depends_on_migrate(ordered):
+def test_depends_on_migrate(stacks):
     """Without it, beat and workers start on half a schema, and end with an error."""
+    stack = stacks("docker-compose.yml")
+    stack("build", "web")
+    stack("up", "--detach")
     for service in ("web", "worker", "beat", "flower"):
-        assert starts_after(ordered, service, "migrate", ended=True)
+        assert starts_after(stack, service, "migrate", ended=True)
 
 
 @pytest.mark.proves("compose:app.depends_on.redis")

@@ -29,9 +29,11 @@ from .lines import all_lines
 from .marks import all_proofs
 from .settings_doc import write
 
-# How a test says that an effect is not there. What else ends it (an import, a bad file, pytest's
-# own timeout) would prove nothing.
-ASSERTION = re.compile(r'(failed on \w+ with ")?(assert|AssertionError|Failed: DID NOT RAISE)\b')
+# How a test says that an effect is not there. What else ends it (an import, a file that
+# Compose cannot read, pytest's own timeout) would prove nothing.
+ASSERTION = re.compile(
+    r'(failed on \w+ with ")?(assert\b|Failed: DID NOT RAISE|AssertionError(?!: docker compose))'
+)
 lock = threading.Lock()
 PROVEN = "proven"
 
@@ -129,9 +131,12 @@ def main():
     first, step = map(int, options.part.split("/"))
     lines = lines[first::step]
     file = ROOT / "var" / f"proofs{'-compose' * options.compose}.json"
-    state = json.loads(file.read_text()) if file.exists() and not options.again else {}
+    state = json.loads(file.read_text()) if file.exists() else {}
     failed, done, wrong = {}, 0, {}
     mine = [(line, proof) for line in lines for proof in proofs.get(line.name, [])]
+    if options.again:
+        for line, proof in mine:
+            state.pop(key_of(line, proof), None)
     if to_run := [proof for line, proof in mine if key_of(line, proof) not in state]:
         print(f"Running {len(to_run)} proofs with all lines in place …", flush=True)
         wrong = pass_with_all_lines(to_run, options.jobs)

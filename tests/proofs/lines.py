@@ -241,9 +241,10 @@ def yaml_line(name, file, text, first, last):
     while not rows[end - 1].strip() or rows[end - 1].strip().startswith("#"):
         end -= 1
     offsets = [len("".join(rows[:number]).encode()) for number in (start, end)]
-    skipped = len(rows[start][: first.end_mark.column + 1].encode())
+    after_key = text[offsets[0] + len(rows[start][: first.end_mark.column].encode()) :]
+    value = len(text) - len(after_key) + len(re.match(rb":?\s*", after_key)[0])
     reason = comment_on(rows, start + 1, "#", near=True)
-    return Line(name, file, text, tuple(offsets), (offsets[0] + skipped, offsets[1] - 1), reason)
+    return Line(name, file, text, tuple(offsets), (value, offsets[1] - 1), reason)
 
 
 def rows_used(rows, node):
