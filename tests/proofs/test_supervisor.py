@@ -146,7 +146,8 @@ def test_stdout_logfile_maxbytes(run, copy_of_the_site):
         path = copy_of_the_site / "var" / "log" / log
         # Written to: a new file, or the old one beyond its size.
         wait_for(lambda: path.stat().st_size != FULL, f"what {name} says")  # noqa: B023
-        assert logs_of(site.site, log)[1:] == [f"{log}.1"]
+        # Supervisor writes first, and looks at the size then.
+        wait_for(lambda: logs_of(site.site, log)[1:] == [f"{log}.1"], "an old log", 10)  # noqa: B023
 
 
 @pytest.mark.proves("program:default.stdout_logfile_backups", "program:slow.stdout_logfile_backups")

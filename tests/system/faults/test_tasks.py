@@ -39,7 +39,7 @@ def test_tasks_that_hang(site):
         ("FAILURE", "SoftTimeLimitExceeded"),
         ("FAILURE", "TimeLimitExceeded"),
     ] * 2
-    assert not site.redis.client().hlen("unacked")
+    wait_for(lambda: not site.redis.client().hlen("unacked"), "the last acknowledgement")
     assert site.end() == []
 
 
