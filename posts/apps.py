@@ -8,4 +8,4 @@ class PostsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        from . import queues, runs, signals  # noqa: F401  (connects their signals)
+        from . import progress, queues, signals  # noqa: F401  (connects their signals)

@@ -72,7 +72,7 @@ def read_figures():
     """
     figures = Figures([Queue(name) for name in current_app.amqp.queues])
     read_results(figures)
-    connection = current_app.connection_for_write(connect_timeout=BROKER_TIMEOUT)
+    connection = quick_connection(BROKER_TIMEOUT)
     try:
         with connection:
             connection.ensure_connection(max_retries=0)
@@ -82,6 +82,22 @@ def read_figures():
     except (OperationalError, *connection.connection_errors) as error:
         logger.warning("The broker does not answer: %s", error)
     return figures
+
+
+def quick_connection(timeout):
+    """Return a connection to the broker that gives up soon.
+
+    Args:
+        timeout (float): seconds, for connecting and for each answer.
+
+    Returns:
+        kombu.Connection: not open yet.
+    """
+    options = dict(current_app.conf.broker_transport_options)
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        if name in options:
+            options[name] = timeout
+    return current_app.connection_for_write(connect_timeout=timeout, transport_options=options)
 
 
 def read_broker(figures, connection):

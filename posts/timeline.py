@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from .runs import Progress
+from .progress import Progress
 
 ROW = 36  # pixels
 THIN = 0.6  # per cent: a bar that is shorter is drawn so long, to be seen

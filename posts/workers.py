@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from celery import current_app
 from kombu.exceptions import OperationalError
 
-from .queues import Figures, Queue, read_broker
-from .runs import BROKER_TIMEOUT, quick_connection
+from .queues import Figures, Queue, quick_connection, read_broker
+from .runs import BROKER_TIMEOUT
 
 logger = logging.getLogger(__name__)
 

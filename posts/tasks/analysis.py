@@ -18,8 +18,8 @@ def analyse_post(post_id):
 
     Safe to run twice: it reads the text as it is now and overwrites the same row. The post stays
     locked meanwhile, so that of two such tasks the later one has read the later text. Queue
-    «celery»: it takes milliseconds. Raises nothing of its own; a post that was deleted while the
-    message waited is logged, and is no failure.
+    «celery», the default time limits: it takes milliseconds. Raises nothing of its own; a post that
+    was deleted while the message waited is logged, and is no failure.
 
     Args:
         post_id (int): the post's primary key.

@@ -94,8 +94,8 @@ def send_batch(self, newsletter_id, subscriber_ids):
     is refused, or of whom no mail can be made, is noted and does not stop the others.
 
     Not more than one batch a second begins, in each worker: with three workers it is three. Queue
-    «slow», the default time limits, which it stays away from by itself. It returns what is left
-    after its last try instead of raising it, so that the chord ends.
+    «slow», the default time limits, which it stays away from by itself. Raises nothing of its own:
+    it returns what is left after its last try, so that the chord ends.
 
     Args:
         newsletter_id (int): primary key of the newsletter.

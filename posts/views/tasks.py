@@ -25,7 +25,8 @@ from django_htmx.http import reswap, retarget, trigger_client_event
 from ..access import staff_required
 from ..lessons import LESSONS, Lesson, lesson_of, plan_of
 from ..models import Export, Run
-from ..runs import BrokerDown, Progress, cancel_run, progress_of, read_progress, start_run
+from ..progress import Progress, progress_of, read_progress
+from ..runs import BrokerDown, cancel_run, start_run
 from ..tasks.basics import add, sample_task
 from ..tasks.export import export_blog
 from ..tasks.workflow import collect_posts

@@ -9,7 +9,8 @@ from django_celery_results.models import TaskResult
 
 from blog.celery import square
 from posts.models import Export
-from posts.runs import progress_of, start_run
+from posts.progress import progress_of
+from posts.runs import start_run
 from posts.tasks.basics import add, fail_sometimes, sample_task
 from posts.tasks.export import export_blog
 from posts.tasks.failures import call_busy_service

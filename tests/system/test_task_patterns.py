@@ -14,7 +14,8 @@ from PIL import Image
 from posts import images
 from posts.lessons import LESSONS, plan_of
 from posts.models import Export, Post, Run
-from posts.runs import cancel_run, part_id, progress_of, start_run
+from posts.progress import progress_of
+from posts.runs import cancel_run, part_id, start_run
 from posts.tasks.basics import add, fail_sometimes
 from posts.tasks.export import export_blog
 from posts.tasks.failures import call_busy_service, kill_own_process, overrun
