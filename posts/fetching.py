@@ -22,6 +22,9 @@ SECONDS = 30  # for the whole document
 TIMEOUT = httpx.Timeout(10, connect=5)  # for each part of it, in seconds
 PORTS = {"http": 80, "https": 443}
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What Python calls global, and clouds use for what machines may ask about themselves: Oracle's
+# 192.0.0.192 (Python 3.12.4 knows) and Azure's 168.63.129.16.
+INSIDE_CLOUDS = [ipaddress.ip_network(net) for net in ("192.0.0.0/24", "168.63.129.16/32")]
 
 
 class FetchError(Exception):
@@ -209,6 +212,8 @@ def is_public(address):
         if ip in NAT64:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         ip = getattr(ip, "ipv4_mapped", None) or ip
+    if any(ip in network for network in INSIDE_CLOUDS):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 

@@ -222,7 +222,8 @@ def act(request, lesson, action):
 def way_back(request, lesson):
     """Return the address of the page where a button was pressed."""
     back = request.POST.get("next", "")
-    if url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):
+    hosts = {request.get_host()}
+    if url_has_allowed_host_and_scheme(back, hosts, require_https=request.is_secure()):
         return back
     return reverse("posts:tasks") + (f"#lesson-{lesson.name}" if lesson else "")
 
