@@ -1,8 +1,12 @@
 """How a log line looks."""
 
 import logging
+import re
 
 from celery import current_task
+
+# Whoever has the link of a mail may confirm or end a subscription: the path is the password.
+TOKEN = re.compile(r"(/newsletter/(?:confirm|unsubscribe)/)[^/\s\"']+")
 
 
 class TaskFormatter(logging.Formatter):
@@ -14,4 +18,4 @@ class TaskFormatter(logging.Formatter):
     def format(self, record):
         task = current_task
         record.task = f"{task.name}[{task.request.id}] " if task and task.request.id else ""
-        return super().format(record)
+        return TOKEN.sub(r"\1…", super().format(record))
