@@ -12,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock shell logs screenshots clean bench
+.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock audit shell logs screenshots clean bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ format: .venv/ready ## Put the code into its standard form
 
 lock: .venv/ready ## Pin the newest versions that Pipfile allows
 	@$(BIN)/python scripts/lock.py
+
+# --strict: what the service does not know counts as a failure. By default it is skipped, and all is well.
+audit: .venv/ready ## Ask PyPI for known vulnerabilities of the packages in Pipfile.lock
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r .venv/requirements.txt || { \
+	  echo "make: not all is well. Either a package has a vulnerability, which is listed above, or the service could not be asked: then nothing is known."; exit 1; }
 
 shell: .venv/ready .env ## Django's shell, with the models loaded
 	@$(BIN)/python manage.py shell
