@@ -462,4 +462,12 @@ if apps.is_installed("django_celery_beat"):
         # crontab into words before it was saved; now those of the saved one stand below it.
         change_form_template = None
 
+        def get_actions(self, request):
+            """Its own actions that enable and disable ask for no right: all who see the list."""
+            actions = super().get_actions(request)
+            if not self.has_change_permission(request):
+                for name in ("enable_tasks", "disable_tasks", "toggle_tasks"):
+                    actions.pop(name, None)
+            return actions
+
     replace(PeriodicTask, stock_beat.PeriodicTaskAdmin, PeriodicTaskAdmin)
