@@ -17,7 +17,9 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 # Calls are written down, in the sides that measure calls.
 TASKLOG = TASKLOG if os.environ.get("CALLS") else {"TRACK": bool(os.environ.get("TRACK"))}
 if os.environ.get("ASYNC_RESULTS"):
-    # A second connection to the same database: results, and they alone, may be lost with the power.
+    # As tasklog/README.md has it: results, and they alone, may be lost with the power.
     options = {"options": "-c synchronous_commit=off"}
-    DATABASES["results"] = {**DATABASES["default"], "OPTIONS": options}
+    options |= {"server_side_binding": True, "prepare_threshold": 1}
+    results = {"CONN_HEALTH_CHECKS": False, "OPTIONS": options}
+    DATABASES["results"] = {**DATABASES["default"], **results}
     TASKLOG["RESULTS_DATABASE"] = "results"

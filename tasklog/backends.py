@@ -22,7 +22,7 @@ from .chords import Chords, members
 from .cleanup import clean_up_calls
 from .databases import aliases
 from .models import TaskCall
-from .rows import delete_in_batches, in_batches, storable, upsert
+from .rows import delete_in_batches, in_batches, storable, update, upsert
 
 logger = get_logger(__name__)
 
@@ -168,13 +168,13 @@ class DatabaseBackend(Chords, StockBackend):
         listened = post_save.has_listeners(self.TaskModel)
         known = listened and rows.filter(task_id=task_id).exists()
         final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
-        written = False
+        row, written = self.TaskModel(task_id=task_id, **values), False
         # An upsert uses up a number of the id sequence even where it updates, and the table's ids
         # end at 2³¹. So a row that is likely to be there is updated.
         if self.app.conf.task_track_started and values["status"] != states.STARTED:
-            written = rows.filter(task_id=task_id).exclude(status__in=final).update(**values)
+            written = update(row, alias, values, final)
         if not written:
-            written = upsert(self.TaskModel(task_id=task_id, **values), alias, values, final)
+            written = upsert(row, alias, values, final)
         if not written:
             logger.info("%s of %s came after its end", values["status"], task_id)
         elif listened:

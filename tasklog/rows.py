@@ -1,40 +1,80 @@
-"""What Django's querysets do not offer: a conditional upsert, and deleting in batches."""
+"""What Django's querysets do not offer: conditional stores in one statement, deletes in batches."""
+
+from functools import cache
 
 from django.db import connections
-from django.db.models.constants import OnConflict
-from django.db.models.sql import InsertQuery
 
 BATCH = 5000  # rows in one statement; SQLite takes 32,766 parameters
 
 
-def upsert(row, alias, update, unless):
-    """Insert a TaskResult, or update the one of its task unless that has one of some states.
-
-    `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
+def update(row, alias, changed, unless):
+    """Update the row of a TaskResult's task, unless that has one of some states.
 
     Args:
-        row (TaskResult): what to insert.
+        row (TaskResult): what to store, with its ``task_id``.
         alias (str): the database.
-        update (Iterable[str]): the fields to update.
+        changed (Iterable[str]): the fields to store.
         unless (list[str]): the states that stay.
 
     Returns:
         bool: whether anything was written.
     """
-    meta = row._meta
-    query = InsertQuery(
-        type(row),
-        on_conflict=OnConflict.UPDATE,
-        update_fields=[meta.get_field(name) for name in update],
-        unique_fields=[meta.get_field("task_id")],
-    )
-    query.insert_values([field for field in meta.concrete_fields if not field.primary_key], [row])
-    ((sql, params),) = query.get_compiler(using=alias).as_sql()
+    sql, _ = statements(type(row), alias, tuple(changed), len(unless))
+    values = [prepared(row, row._meta.get_field(name), alias) for name in changed]
+    return execute(alias, sql, [*values, row.task_id, *unless])
+
+
+def upsert(row, alias, changed, unless):
+    """Insert a TaskResult. Where its task has a row, do as `update` does.
+
+    `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction. Arguments and
+    what is returned as for `update`.
+    """
+    _, sql = statements(type(row), alias, tuple(changed), len(unless))
+    values = [prepared(row, field, alias, add=True) for field in stored_fields(type(row))]
+    return execute(alias, sql, [*values, *unless])
+
+
+@cache
+def statements(model, alias, changed, states):
+    """Return UPDATE and INSERT for a model. To make the SQL takes longer than to run it.
+
+    Args:
+        model (type[TaskResult]): the table.
+        alias (str): the database.
+        changed (tuple[str]): the fields to store.
+        states (int): how many states stay.
+    """
     quote = connections[alias].ops.quote_name
-    marks = ", ".join(["%s"] * len(unless))
-    condition = f"{quote(meta.db_table)}.{quote('status')} NOT IN ({marks})"
+    table = quote(model._meta.db_table)
+    task_id, status, *changed = (
+        quote(model._meta.get_field(name).column) for name in ("task_id", "status", *changed)
+    )
+    columns = [quote(field.column) for field in stored_fields(model)]
+    unless = f"{table}.{status} NOT IN ({', '.join(['%s'] * states)})"
+    return (
+        f"UPDATE {table} SET {', '.join(f'{name} = %s' for name in changed)} "
+        f"WHERE {task_id} = %s AND {unless}",
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) "
+        f"ON CONFLICT ({task_id}) DO UPDATE "
+        f"SET {', '.join(f'{name} = EXCLUDED.{name}' for name in changed)} WHERE {unless}",
+    )
+
+
+def stored_fields(model):
+    return [field for field in model._meta.concrete_fields if not field.primary_key]
+
+
+def prepared(row, field, alias, add=False):
+    """Return the value of a field as its database takes it."""
+    value = field.pre_save(row, add) if add else getattr(row, field.attname)
+    return field.get_db_prep_save(value, connections[alias])
+
+
+def execute(alias, sql, params):
+    """Run a statement. Returns whether it changed a row."""
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"{sql} WHERE {condition}", [*params, *unless])
+        cursor.execute(sql, params)
         return cursor.rowcount > 0
 
 

@@ -1,12 +1,33 @@
-"""Fixtures: the broker's queue, looked at from outside, and a broker that is away."""
+"""Fixtures: a PostgreSQL, the broker's queue, looked at from outside, and a broker that is away."""
 
 import json
+import tempfile
+from pathlib import Path
 
+import dj_database_url
 import pytest
 from celery import current_app
+from django.core.management import call_command
+from django.db import connections
 from django.test import override_settings
 
-from tests.services import free_port
+from tests.conftest import need
+from tests.services import Postgres, free_port
+
+
+@pytest.fixture(scope="module")
+def postgres_alias(django_db_setup, django_db_blocker):
+    """A PostgreSQL, as a database of Django's by the name of `postgres`."""
+    with tempfile.TemporaryDirectory(prefix="blog-") as folder, django_db_blocker.unblock():
+        Path(folder).chmod(0o711)  # for a server that does not run as root
+        server = need(lambda: Postgres(Path(folder) / "postgres")).start()
+        default = {**connections.settings["default"], "OPTIONS": {}}
+        connections.settings["postgres"] = {**default, **dj_database_url.parse(server.url)}
+        call_command("migrate", database="postgres", verbosity=0)
+        yield "postgres"
+        connections["postgres"].close()
+        del connections["postgres"], connections.settings["postgres"]
+        server.stop()
 
 
 @pytest.fixture

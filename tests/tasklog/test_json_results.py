@@ -1,40 +1,22 @@
 """Results are JSON in the database, and the ORM looks into them: on SQLite and on PostgreSQL."""
 
-import tempfile
-from pathlib import Path
-
-import dj_database_url
 import pytest
 from celery import states
 from celery.utils import uuid
-from django.core.management import call_command
-from django.db import connections
 from django.db.models import F, IntegerField, Max
 from django.db.models.functions import Cast
 
 from tasklog.models import TaskCall
-from tests.conftest import need
-from tests.services import Postgres
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.fixture(scope="module", params=["default", "postgres"])
-def alias(request, django_db_setup, django_db_blocker):
+def alias(request, django_db_setup):
     """The test database, and a PostgreSQL."""
     if request.param == "default":
-        yield "default"
-        return
-    with tempfile.TemporaryDirectory(prefix="blog-") as folder, django_db_blocker.unblock():
-        Path(folder).chmod(0o711)  # for a server that does not run as root
-        server = need(lambda: Postgres(Path(folder) / "postgres")).start()
-        default = {**connections.settings["default"], "OPTIONS": {}}
-        connections.settings["postgres"] = {**default, **dj_database_url.parse(server.url)}
-        call_command("migrate", "tasklog", database="postgres", verbosity=0)
-        yield "postgres"
-        connections["postgres"].close()
-        del connections["postgres"], connections.settings["postgres"]
-        server.stop()
+        return "default"
+    return request.getfixturevalue("postgres_alias")
 
 
 @pytest.fixture
