@@ -42,7 +42,7 @@ def make_everything(owner, text="Text"):
         words=1,
         reading_minutes=1,
         summary=text,
-        links=[text, f"javascript:{text}"],
+        links=[f"https://x.example/{text}"],
         post_updated_at=post.updated_at,
     )
     export = posts.Export(task_id=uuid.uuid4(), owner=owner)
