@@ -24,8 +24,9 @@ NAMED_IN = [
     *ROOT.glob("supervisord*.conf"),
 ]
 VARIABLES = {*dir(global_settings), "DJANGO_SETTINGS_MODULE"}
+# Names of tasks and files, and what Django 6 brings.
 NOT_MODULES = re.compile(
-    r"^celery\.(backend_cleanup|chord|chunks|group|map|starmap)$|\.(conf|service)$"
+    r"^celery\.(backend_cleanup|chord|chunks|group|map|starmap)$|\.(conf|service)$|^django\.tasks$"
 )
 
 

@@ -8,7 +8,7 @@ A note stands on a line of its own right before the block that it is about:
     <!-- end of: blog/celery.py -->           the listing is added to the end of that file
     <!-- from: blog/celery.py: square -->     the listing equals that part of the repository
     <!-- page: http://… as name:password -->  the lines stand on that web page, in this order
-    <!-- tested by: tests/…py::test_name -->  that test runs the block's commands
+    <!-- tested by: tests/…py::test_name -->  that test runs the block's commands, or plays the page
     <!-- not run: … -->                       the reason why nobody can run it here
 """
 

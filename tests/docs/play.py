@@ -68,7 +68,7 @@ def command_on_a_machine(*command):
     return [*machine, *map(str, command)]
 
 
-def play(pages, folder, wheels, patience=120):
+def play(pages, folder, wheels, patience=120, env=None):
     """Play pages one after the other on one machine, from an empty home folder.
 
     A page that says ``<!-- begins in: a clone -->`` begins in a clone of this project, installed.
@@ -78,6 +78,8 @@ def play(pages, folder, wheels, patience=120):
         folder (Path): an empty folder for home, tools and report.
         wheels (Path): the packages that ``pip install`` finds; see ``fetch_packages``.
         patience (int): how long to wait for what is awaited, in seconds.
+        env (dict): further variables of the reader. With PLAYED_BY, a test as in a note ``tested
+            by``, the blocks with that note are played too.
 
     Returns:
         dict: for each page's name the number of ``blocks``, ``executed``, ``compared`` and
@@ -98,6 +100,7 @@ def play(pages, folder, wheels, patience=120):
     command = [sys.executable, "-m", __spec__.name if __spec__ else "tests.docs.play"]
     command = command_on_a_machine(*command, folder, *pages)
     env = {
+        **(env or {}),
         "HOME": str(folder / "home"),
         "PATH": f"{tools}:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -200,6 +203,14 @@ class Terminal:
             text, self.status = text[: found.start()], int(found[1])
         return at_home(text)
 
+    def has_ended(self):
+        """Whether what ran here has ended by itself, as a program does that somebody kills."""
+        deadline = time.monotonic() + 5
+        while not self.prompt() and time.monotonic() < deadline:
+            with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
+                self.output += self.shell.read_nonblocking(65536, timeout=0.05)
+        return bool(self.prompt())
+
     def run(self, typed):
         """Type a command, or Ctrl-C, wait for the prompt, and return what was printed."""
         if typed == "^C":
@@ -294,7 +305,7 @@ class Reader:
                 if not terminal.running:
                     raise Mistake("output without a command, and nothing runs in this terminal")
                 terminal.expect(printed)
-            elif terminal.running and typed != "^C":
+            elif terminal.running and typed != "^C" and not terminal.has_ended():
                 raise Mistake(f"{terminal.running!r} still runs in this terminal: show ^C first")
             elif keeps_running and not following:
                 terminal.claim()
@@ -401,7 +412,7 @@ def main(folder, *paths):
                 if reason := block.notes.get("not run"):
                     block.check()
                     entry["skipped"].append(f"{place}: {reason}")
-                elif "tested by" in block.notes:
+                elif block.notes.get("tested by") not in (None, os.environ.get("PLAYED_BY")):
                     block.check()
                     entry["elsewhere"] += 1
                 else:

@@ -4,7 +4,7 @@ import pytest
 
 from ..conftest import need
 from .pages import ROOT
-from .play import CLONE, play
+from .play import CLONE, command_on_a_machine, fetch_packages, play
 from .test_guide import check_report
 
 CHAPTERS = [
@@ -14,10 +14,11 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(request, tmp_path_factory):
     """What came of playing the chapters: see ``play``."""
-    folder = tmp_path_factory.mktemp("clone")
-    return need(lambda: play(CHAPTERS, folder, folder))
+    need(command_on_a_machine)
+    wheels = fetch_packages(CHAPTERS, request.config.cache.mkdir("wheels-of-the-guide"))
+    return need(lambda: play(CHAPTERS, tmp_path_factory.mktemp("clone"), wheels))
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
