@@ -9,10 +9,9 @@ PEOPLE = ("anonymous", "user", "staff", "superuser")
 
 
 @pytest.fixture(autouse=True)
-def folders(settings, tmp_path):
-    """Uploads and exports go to folders of the test's own."""
+def media(settings, tmp_path):
+    """Uploads go to a folder of the test's own."""
     settings.MEDIA_ROOT = tmp_path / "media"
-    settings.EXPORT_ROOT = tmp_path / "exports"
 
 
 @pytest.fixture
