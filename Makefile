@@ -12,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock audit shell logs screenshots clean bench
+.PHONY: help run test test-compose test-docs prove prove-compose settings-page docs lint format lock audit shell logs screenshots clean bench load
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ settings-page: .venv/ready ## Write docs/settings.md anew, without proving anyth
 
 bench: .venv/ready ## Measure against stock Celery, side by side (ARGS="results calls admin" for some)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+load: .venv/load/ready ## The site in containers under load, with 1, 2 and 4 worker hosts: needs Docker
+	@$(BIN)/python -m benchmarks.load
 
 test-docs: .venv/ready ## Play the guide's chapters as written, and say what was executed
 	@$(BIN)/python -m pytest tests/docs -n 0 -rP $(ARGS)
@@ -88,4 +91,11 @@ clean: ## Remove the environment and everything the site wrote (not .env)
 	@$(BIN)/pipenv requirements --dev --hash > .venv/requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -r .venv/requirements.txt | \
 	  sed -un 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected packages.*/  all downloaded, unpacking …/p'
+	@touch $@
+
+# Locust, and what comes with it, stays out of the environment of everything else.
+.venv/load/ready: .venv/ready
+	@$(BIN)/python -m venv .venv/load
+	@$(BIN)/pipenv requirements --categories load --hash > .venv/load/requirements.txt
+	@.venv/load/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/load/requirements.txt
 	@touch $@

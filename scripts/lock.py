@@ -21,7 +21,7 @@ def main():
     lock["_meta"]["sources"] = []
     with open(LOCK.with_name("Pipfile")) as pipfile:
         lock["_meta"]["hash"]["sha256"] = plette.Pipfile.load(pipfile).get_hash().value
-    for section in ("default", "develop"):
+    for section in lock.keys() - {"_meta"}:
         for package in lock[section].values():
             package.pop("index", None)
     LOCK.write_text(json.dumps(lock, indent=4) + "\n")
