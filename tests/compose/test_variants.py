@@ -61,8 +61,16 @@ def test_every_variable_of_the_example_file_reaches_the_site():
     )
 
 
+@pytest.mark.proves(
+    "production:app.environment.SECRET_KEY",
+    "production:app.environment.ALLOWED_HOSTS",
+    "production:app.environment.BROKER_PASSWORD",
+    "production:db.environment.POSTGRES_PASSWORD",
+    "production:flower.environment.FLOWER_BASIC_AUTH",
+)
 @pytest.mark.parametrize("name", PRODUCTION)
 def test_production_needs(name):
+    """Without one of these lines, production starts with what everybody knows, or half started."""
     refused = compose(
         "config", files=[BASE, PRODUCTION_FILE], check=False, **{**PRODUCTION, name: ""}
     )
@@ -70,12 +78,75 @@ def test_production_needs(name):
     assert re.search(f"required variable {name} is missing a value: set it to ", refused.stderr)
 
 
+@pytest.mark.proves("production:flower.environment.<<")
+def test_each_program_gets_the_values_of_production():
+    """Without it, Flower runs with those of development: DEBUG, and a key of its own."""
+    printed = compose("config", "--format", "json", files=[BASE, PRODUCTION_FILE], **PRODUCTION)
+    for name in (*APP, "migrate"):
+        given = json.loads(printed.stdout)["services"][name]["environment"]
+        assert (given["DEBUG"], given["SECRET_KEY"]) == ("false", PRODUCTION["SECRET_KEY"]), name
+
+
+@pytest.mark.proves(
+    "further:worker.environment.SECRET_KEY",
+    "further:worker.environment.DATABASE_URL",
+    "further:worker.environment.CELERY_BROKER_URL",
+)
 @pytest.mark.parametrize("name", FURTHER_ENV)
 def test_a_further_host_needs(name):
+    """Without one of these lines, it starts with development's value, and joins nothing."""
     env = {key: value for key, value in FURTHER_ENV.items() if key != name}
     refused = compose("config", files=[FURTHER], check=False, **env)
     assert refused.returncode != 0
     assert re.search(f"required variable {name} is missing a value: set it to ", refused.stderr)
+
+
+@pytest.mark.proves("further:worker.depends_on", fails='depends on undefined service "migrate"')
+def test_a_further_host_waits_for_nothing_of_its_own():
+    """Without it, Compose refuses the file: what the worker waits for runs on the first host."""
+    compose("config", "--quiet", files=[FURTHER], **FURTHER_ENV)
+
+
+@pytest.fixture(scope="module")
+def further_host(stacks):
+    """A further host, of which nothing runs. ``further_host(code, …)`` runs Python there."""
+    stack = stacks(FURTHER)
+    stack("build", **FURTHER_ENV)
+
+    def run(code, **env):
+        command = ["run", "--rm", "--no-deps", "-T", "worker", "python", "manage.py", "shell"]
+        code = f"from django.conf import settings; print({code})"
+        return stack(*command, "-v0", "-c", code, check=False, **{**FURTHER_ENV, **env})
+
+    return run
+
+
+@pytest.mark.proves("further:worker.environment.DEBUG")
+def test_a_further_host_is_one_of_production(further_host):
+    """Without it, its settings are those of development."""
+    assert further_host("settings.DEBUG").stdout.split() == ["False"]
+
+
+@pytest.mark.proves("further:worker.environment.ALLOWED_HOSTS")
+def test_a_further_host_answers_nobody_and_needs_no_name(further_host):
+    """Without it, the settings refuse to start: «Set ALLOWED_HOSTS»."""
+    answer = further_host("settings.ALLOWED_HOSTS")
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.proves(
+    "further:worker.environment.BROKER_USER",
+    "further:worker.environment.BROKER_PASSWORD",
+    "further:worker.environment.BROKER_HOST",
+    "further:worker.environment.BROKER_PORT",
+    "further:worker.environment.BROKER_VHOST",
+)
+def test_a_further_host_joins_a_rabbitmq(further_host):
+    """Without one of these lines, the address of RabbitMQ lacks that part."""
+    parts = {"USER": "u", "PASSWORD": "p", "HOST": "rabbit.example", "PORT": "5673", "VHOST": "v"}
+    env = {f"BROKER_{name}": value for name, value in parts.items()}
+    answer = further_host("settings.CELERY_BROKER_URL", CELERY_BROKER_URL="", **env)
+    assert answer.stdout.split() == ["amqp://u:p@rabbit.example:5673/v"], answer.stderr
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +187,9 @@ def production(stacks):
     return stack
 
 
+@pytest.mark.proves("production:flower.ports")
 def test_production_publishes_the_web_port_and_no_other(production):
+    """Without it, Flower's pages are on the host's loopback, its /metrics for all who log in."""
     published = []
     for service in (*APP, "db", "redis"):
         (container,) = production.containers(service)
@@ -125,7 +198,9 @@ def test_production_publishes_the_web_port_and_no_other(production):
     assert published == [("127.0.0.1", production.port)]
 
 
+@pytest.mark.proves("production:app.environment.DEBUG")
 def test_production_has_no_demo_account_and_no_debug(production):
+    """Without it, there is an account that everybody knows, and errors show the settings."""
     assert production.sql("SELECT count(*) FROM auth_user") == [["0"]]
     settings = "from django.conf import settings; print(settings.DEBUG, settings.HTTPS)"
     printed = production.exec("web", "python", "manage.py", "shell", "-v0", "-c", settings)
@@ -149,8 +224,12 @@ def test_production_answers_the_proxy_in_front_and_redirects_others(production):
     assert ask(style, **behind_proxy)[0] == 200
 
 
+@pytest.mark.proves("further:worker.environment.SLOW_WORKER")
 def test_a_further_host_joins_and_works(production, stacks):
-    """Two Compose projects on one network: the second has workers, and nothing else."""
+    """Two Compose projects on one network: the second has workers, and nothing else.
+
+    Without it, it takes exports from the queue «slow», which nobody can download.
+    """
     further = stacks(FURTHER, "network.yml", **FURTHER_ENV)
     (further.folder / "network.yml").write_text(
         f"networks: {{default: {{name: {production.name}_default, external: true}}}}"
@@ -164,3 +243,5 @@ def test_a_further_host_joins_and_works(production, stacks):
     ids = production.send("[add.delay(1, n, seconds=1) for n in range(20)]")
     production.wait_for_states(ids, SUCCESS=20)
     assert set(production.workers_of(ids)) == {f"celery@{host}" for host in hosts}
+    status = further.exec("worker", "supervisorctl", "status", "celery:slow", check=False)
+    assert status.split()[1] == "STOPPED"

@@ -181,8 +181,14 @@ def comment_on(rows, number, mark, near=False):
 # --- Compose files --------------------------------------------------------------------------------
 
 # What has to be proven there: health checks, order, stop and restart, rights, logs, and what the
-# servers are told. Of the rest (ports, variables, commands), the tests in tests/compose tell.
-COMPOSE = {"docker-compose.yml": "compose", "docker-compose.rabbitmq.yml": "rabbitmq"}
+# servers are told; all of what production and a further host change. Of the rest (ports, variables,
+# commands), the tests in tests/compose tell.
+COMPOSE = {
+    "docker-compose.yml": "compose",
+    "docker-compose.rabbitmq.yml": "rabbitmq",
+    "docker-compose.production.yml": "production",
+    "docker-compose.worker.yml": "further",
+}
 IN_COMPOSE = re.compile(
     r"\w+\.(healthcheck\.(test|interval|timeout|start_period|retries)|depends_on\.\w+|restart"
     r"|stop_grace_period|init|read_only|tmpfs|security_opt|cap_drop|logging|shm_size)"
@@ -191,15 +197,23 @@ IN_COMPOSE = re.compile(
 )
 
 
+CHANGES = re.compile(r"\w+\.(environment\.([A-Z_]+|<<)|ports|depends_on)")
+OF_FILE = {"production": CHANGES, "further": CHANGES}
+
+
 def compose_lines():
     """Lines of the Compose files: ``compose:db.restart``, ``rabbitmq:app.depends_on.db``."""
     for file, prefix in COMPOSE.items():
         text, seen, reasons = (ROOT / file).read_bytes(), set(), {}
         top = dict(pairs(yaml.compose(text.decode())))
-        places = [("app", top["x-app"]), *pairs(top["services"])]
+        shared = [("app", top["x-app"])] if "x-app" in top else []
+        places = [*shared, *pairs(top["services"])]
         for path, first, last in [found for name, node in places for found in walk(name, node)]:
             # What stands behind an alias (web: *app) is there once.
-            if IN_COMPOSE.fullmatch(path) and first.start_mark.line not in seen:
+            if (
+                OF_FILE.get(prefix, IN_COMPOSE).fullmatch(path)
+                and first.start_mark.line not in seen
+            ):
                 seen.add(first.start_mark.line)
                 line = yaml_line(f"{prefix}:{path}", file, text, first, last)
                 key = path.split(".")[-1]
