@@ -142,7 +142,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # What debug pages hide, beside Django's own list: the passwords in URLs.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "blog.debug.ReporterFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "blog.secrets.ReporterFilter"
 
 # --- Database and cache ---------------------------------------------------------------------------
 
