@@ -35,7 +35,7 @@ prove-compose: .venv/ready ## The same for the lines of the Compose files: needs
 settings-page: .venv/ready ## Write docs/settings.md anew, without proving anything
 	@$(BIN)/python -m tests.proofs.settings_doc
 
-bench: .venv/ready ## Measure against stock Celery, side by side (ARGS="results calls admin" for some)
+bench: .venv/ready ## Measure against stock Celery, side by side (ARGS="results calls admin backends" for some)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 load: .venv/load/ready ## The site in containers under load, with 1, 2 and 4 worker hosts: needs Docker

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from . import table
 from .lab import Lab
 
-MODULES = ["results", "calls", "admin"]
+MODULES = ["results", "calls", "admin", "backends"]
 PACKAGES = ["celery", "kombu", "Django", "django-celery-results", "psycopg", "redis"]
 
 

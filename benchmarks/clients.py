@@ -27,6 +27,14 @@ def median_get(number):
     return statistics.median(times) * 1000
 
 
+def rate_of_results(number):
+    """Call a task a number of times, then ask for each result. Returns how many a second."""
+    began = time.perf_counter()
+    for result in [nothing.delay() for _ in range(number)]:
+        result.get(timeout=60)
+    return number / (time.perf_counter() - began)
+
+
 def send(number):
     """Send a number of tasks."""
     for _ in range(number):

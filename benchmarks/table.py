@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Row:
-    """A figure of both sides, and what is asked of this one.
+    """A figure of both sides, and what is asked of this one, if anything.
 
     Args:
         figure (str): what was measured, unit first: "ms for …".
@@ -23,16 +23,21 @@ class Row:
 
     @property
     def passed(self):
-        if self.at_least is not None:
-            return self.here >= self.at_least
-        return self.here <= self.at_most
+        enough = self.at_least is None or self.here >= self.at_least
+        return enough and (self.at_most is None or self.here <= self.at_most)
 
     def cells(self):
-        bar = f"≥ {short(self.at_least)}" if self.at_most is None else f"≤ {short(self.at_most)}"
         stock = "" if self.stock is None else short(self.stock)
         ratio = f"{self.here / self.stock:.2f}" if self.stock else ""
-        verdict = "ok" if self.passed else "MISSED"
-        return [self.figure, stock, short(self.here), ratio, bar, verdict]
+        return [self.figure, stock, short(self.here), ratio, self.bar(), self.verdict()]
+
+    def bar(self):
+        if self.at_least is not None:
+            return f"≥ {short(self.at_least)}"
+        return "" if self.at_most is None else f"≤ {short(self.at_most)}"
+
+    def verdict(self):
+        return self.bar() and ("ok" if self.passed else "MISSED")
 
 
 def short(number):
