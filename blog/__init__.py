@@ -1,5 +1,3 @@
-from . import secrets  # noqa: F401  (keeps passwords out of Celery's reports)
-
 # Loads the Celery application with Django, so that @shared_task binds to it in every process.
 from .celery import app as celery_app
 

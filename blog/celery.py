@@ -8,7 +8,10 @@ from celery import signals
 
 from tasklog import Celery
 
-from . import heartbeat  # noqa: F401  (connects its signals)
+from . import (
+    heartbeat,  # noqa: F401  (connects its signals)
+    secrets,  # noqa: F401  (keeps passwords out of Celery's reports)
+)
 
 # Before Celery(): the connection between Celery and Django is made in its constructor.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "blog.settings")
