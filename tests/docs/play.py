@@ -161,10 +161,15 @@ def at_home(text):
 
 
 class Terminal:
-    """A shell on a real pseudo-terminal. ``output`` is what no block has claimed yet."""
+    """A shell on a real pseudo-terminal. ``output`` is what no block has claimed yet.
 
-    def __init__(self, folder):
-        self.output, self.running, self.status = "", None, 0
+    Args:
+        folder (Path): where the shell starts.
+        terminals (dict[str, Terminal]): all that are open: they are read while this one waits.
+    """
+
+    def __init__(self, folder, terminals):
+        self.output, self.running, self.status, self.terminals = "", None, 0, terminals
         options = ["--noprofile", "--norc", "--noediting", "-i"]
         self.shell = pexpect.spawn(
             "bash", options, cwd=folder, encoding="utf-8", codec_errors="replace",
@@ -183,16 +188,23 @@ class Terminal:
         """Whether Python or the shell waits for a line."""
         return self.output.endswith((">>> ", "... ")) or self.prompt()
 
+    def read(self, seconds=0.05):
+        """Take what was printed. Returns whether there was something within so many seconds."""
+        try:
+            self.output += self.shell.read_nonblocking(65536, timeout=seconds)
+        except (pexpect.TIMEOUT, pexpect.EOF):
+            return False
+        self.output = self.output.replace("\r\n", "\n")
+        return True
+
     def wait_for(self, condition, what):
         """Read until ``condition()`` returns something true, and return that."""
         deadline = time.monotonic() + SECONDS
         while True:
-            try:
-                self.output += self.shell.read_nonblocking(65536, timeout=0.05)
-                self.output = self.output.replace("\r\n", "\n")
-            except (pexpect.TIMEOUT, pexpect.EOF):
-                if found := condition():
-                    return found
+            for terminal in self.terminals.values():
+                terminal.read(seconds=0)  # a program stands still when nobody reads what it prints
+            if not self.read() and (found := condition()):
+                return found
             if time.monotonic() > deadline:
                 raise Mistake(f"{what} did not come in {SECONDS} s, but:\n{self.output[-3000:]}")
 
@@ -207,8 +219,7 @@ class Terminal:
         """Whether what ran here has ended by itself, as a program does that somebody kills."""
         deadline = time.monotonic() + 5
         while not self.prompt() and time.monotonic() < deadline:
-            with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
-                self.output += self.shell.read_nonblocking(65536, timeout=0.05)
+            self.read()
         return bool(self.prompt())
 
     def run(self, typed):
@@ -261,7 +272,7 @@ class Reader:
 
     def terminal(self, name):
         if name not in self.terminals:
-            self.terminals[name] = Terminal(self.home)
+            self.terminals[name] = Terminal(self.home, self.terminals)
         return self.terminals[name]
 
     def follow(self, block):
@@ -352,7 +363,8 @@ class Reader:
 
     def close(self):
         """Stop what runs and close all terminals, as a reader who goes home."""
-        for terminal in reversed(self.terminals.values()):
+        while self.terminals:
+            _, terminal = self.terminals.popitem()
             if terminal.running:
                 terminal.shell.sendcontrol("c")
                 terminal.wait_for(terminal.prompt, f"the end of {terminal.running!r}")

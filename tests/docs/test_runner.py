@@ -99,6 +99,27 @@ PONG
 ...
 ```
 
+<!-- terminal: talker, keeps running -->
+```console
+$ seq 40000; touch said; sleep 100
+1
+2
+```
+
+```console
+$ until test -e ~/said; do sleep 0.1; done
+$ pkill sleep
+```
+
+<!-- terminal: talker -->
+```console
+...
+40000
+Terminated
+$ echo And now?
+And now?
+```
+
 <!-- not run: shows how a reason is counted -->
 ```console
 $ reboot
@@ -157,9 +178,9 @@ def play_text(text, folder, patience=60):
 def test_a_right_page_has_no_mistake(folder):
     report = play_text(RIGHT, folder)
     assert report["mistakes"] == []
-    assert (report["blocks"], report["executed"], report["compared"]) == (13, 11, 6)
+    assert (report["blocks"], report["executed"], report["compared"]) == (16, 14, 8)
     assert report["elsewhere"] == 1
-    assert report["skipped"] == ["page.md:90: shows how a reason is counted"]
+    assert report["skipped"] == ["page.md:111: shows how a reason is counted"]
 
 
 def test_each_mistake_of_a_wrong_page_is_named_with_its_line(folder):
