@@ -6,12 +6,10 @@ import sys
 
 from celery import signals
 
+import blog.secrets  # noqa: F401  (keeps passwords out of Celery's reports)
 from tasklog import Celery
 
-from . import (
-    heartbeat,  # noqa: F401  (connects its signals)
-    secrets,  # noqa: F401  (keeps passwords out of Celery's reports)
-)
+from . import heartbeat  # noqa: F401  (connects its signals)
 
 # Before Celery(): the connection between Celery and Django is made in its constructor.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "blog.settings")
