@@ -37,14 +37,10 @@ def make_everything(owner, text="Text"):
         status="published",
         published_at=now,
     )
-    posts.Analysis.objects.create(
-        post=post,
-        words=1,
-        reading_minutes=1,
-        summary=text,
-        links=[f"https://x.example/{text}"],
-        post_updated_at=post.updated_at,
-    )
+    # Where a worker runs, it may have been faster.
+    found = {"words": 1, "reading_minutes": 1, "summary": text, "post_updated_at": post.updated_at}
+    found["links"] = [f"https://x.example/{text}"]
+    posts.Analysis.objects.update_or_create(post=post, defaults=found)
     export = posts.Export(task_id=uuid.uuid4(), owner=owner)
     export.file.save("one.zip", ContentFile(b"an archive"))
     subscriber = posts.Subscriber.objects.create(email=f"{text}@example.org"[:254])
