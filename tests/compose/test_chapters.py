@@ -21,15 +21,16 @@ def play_chapter(request, stacks, tmp_path):
 
     def play_it(name):
         chapter = ROOT / "docs" / name
+        this_test = f"tests/compose/test_chapters.py::{request.node.name}"
+        assert f" by: {this_test} -->" in chapter.read_text()
         config = os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")
         env = clean_environment(**stacks("docker-compose.yml").env) | {
             "DOCKER_CONFIG": str(config),
-            "PLAYED_BY": f"tests/compose/test_chapters.py::{request.node.name}",
+            "PLAYED_BY": this_test,
         }
         wheels = fetch_packages([chapter], request.config.cache.mkdir("wheels-of-the-guide"))
         report = need(lambda: play([chapter], tmp_path, wheels, patience=300, env=env))
         assert "\n\n".join(report[name]["mistakes"]) == ""
-        assert report[name]["elsewhere"] == 0
         check_report(report)
 
     return play_it
@@ -37,3 +38,7 @@ def play_chapter(request, stacks, tmp_path):
 
 def test_a_copy_in_containers(play_chapter):
     play_chapter("15-copy-it.md")
+
+
+def test_compose_and_production(play_chapter):
+    play_chapter("13-compose-and-production.md")

@@ -23,7 +23,7 @@ NAMED_IN = [
     *ROOT.glob("docker-compose*.yml"),
     *ROOT.glob("supervisord*.conf"),
 ]
-VARIABLES = {*dir(global_settings), "DJANGO_SETTINGS_MODULE"}
+VARIABLES = {*dir(global_settings), "DJANGO_SETTINGS_MODULE", "DISABLE_SERVER_SIDE_CURSORS"}
 # Names of tasks and files, and what Django 6 brings.
 NOT_MODULES = re.compile(
     r"^celery\.(backend_cleanup|chord|chunks|group|map|starmap)$|\.(conf|service)$|^django\.tasks$"
