@@ -123,6 +123,14 @@ def test_arguments_and_traceback_of_a_call_in_the_admin(client_of, hostile):
     assert text.count(f"<{MARK} on{MARK}=1>") >= 7
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-yaml"])
+def test_a_result_that_is_no_json_in_the_admin(client_of, hostile, content_type):
+    """It is shown as it is, without colours."""
+    TaskResult.objects.update(status="SUCCESS", result=HOSTILE, content_type=content_type)
+    path = f"/admin/tasklog/taskcall/{hostile[TaskCall].pk}/change/"
+    assert HOSTILE in shown(client_of("superuser").get(path))
+
+
 def test_what_the_admin_says_after_an_action(client_of, hostile, redis_server):
     client = client_of("superuser")
     data = {"action": "run_tasks", "_selected_action": hostile[PeriodicTask].pk}
