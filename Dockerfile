@@ -30,7 +30,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM packages AS site
 COPY . .
-RUN rm -rf tests docs benchmarks Pipfile Pipfile.lock pyproject.toml Makefile \
+RUN rm -rf .ci .dockerignore .github Dockerfile Makefile Pipfile Pipfile.lock pyproject.toml mkdocs.yml *.md \
+      benchmarks docker-compose*.yml docs tests \
     && python -m compileall -q .
 # What the site writes lies outside the code, which stays read-only. See STATE_DIR in .env.example.
 ENV STATE_DIR=/state
@@ -42,7 +43,7 @@ RUN SECRET_KEY=only-while-building ALLOWED_HOSTS=localhost \
 
 FROM packages AS test
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends make postgresql redis-server \
+    && apt-get install -y -qq --no-install-recommends curl make postgresql redis-server \
     && rm -rf /var/lib/apt/lists/* \
     && ln -s /pipenv/bin/pipenv /usr/local/bin/
 RUN --mount=type=cache,target=/root/.cache/pip \

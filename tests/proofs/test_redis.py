@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from celery import current_app
+from django import db
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
@@ -28,6 +29,8 @@ def call_through(connection):
             square.apply_async([1], connection=connection, outbox=False)
         except OperationalError as error:
             errors.append(error)
+        finally:
+            db.connection.close()  # the call is in the database, and each thread has its own
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from celery import current_app
+from django import db
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
@@ -88,7 +89,14 @@ def test_redis_restarts_in_the_middle_of_work(start, own_redis, journal, send, l
         send_all(range(1), [late], 6)
     wait_for(lambda: journal.mid_task, "the middle of a task")
     own_redis.stop(signum)
-    while_away = threading.Thread(target=send_all, args=(range(100, 105), [early, late], 0.2))
+
+    def send_from_elsewhere():
+        try:
+            send_all(range(100, 105), [early, late], 0.2)
+        finally:
+            db.connection.close()  # calls are in the database, and each thread has its own
+
+    while_away = threading.Thread(target=send_from_elsewhere)
     while_away.start()
     wait_for(
         lambda: not worker.running or "Cannot connect" in worker.output, "the worker to notice"

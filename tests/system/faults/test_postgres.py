@@ -1,7 +1,9 @@
 """PostgreSQL restarts and hangs in the middle of work."""
 
 import signal
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from .site import LOAD
@@ -46,9 +48,13 @@ def test_postgresql_restarts(site, busy):
 
 def test_postgresql_hangs_for_longer_than_a_task_may_take(site, busy):
     """The time limits end the tasks that wait for it; the others come after."""
-    for process in site.postgres.process.family():
-        process.send_signal(signal.SIGSTOP)
+    signal_all(site.postgres.process, signal.SIGSTOP)
     busy.wait_for_output("time limit", 60)
-    for process in site.postgres.process.family():
-        process.send_signal(signal.SIGCONT)
+    signal_all(site.postgres.process, signal.SIGCONT)
     all_is_done(site, busy)
+
+
+def signal_all(server, number):
+    for process in server.family():
+        with suppress(psutil.NoSuchProcess):  # one of PostgreSQL's may just have ended
+            process.send_signal(number)
