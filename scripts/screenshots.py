@@ -56,7 +56,7 @@ def take_pictures(browser, url):
         url (str): the site's address, without a slash at the end.
     """
     page = browser.new_context(base_url=url, viewport=DESKTOP).new_page()
-    page.goto("/")
+    page.goto("/", wait_until="networkidle")  # the covers too
     keep(page, "blog")
     page.goto("/accounts/login/?next=/tasks/")
     page.get_by_label("Username").fill("demo")
