@@ -33,8 +33,13 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+# What takes minutes comes first, or one process would be left with it when the others have ended.
+LONG = ["test_later_chapters.py", "test_guide.py", "test_stress.py", "test_secrets.py"]
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is about SQLite where the suite runs on another database."""
+    """Put the long files first; leave out what is about SQLite on another database."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if connection.vendor != "sqlite":
         config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("sqlite")])
         items[:] = [i for i in items if not i.get_closest_marker("sqlite")]

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
-from celery import current_app
 from django.db import transaction
 
 from blog.celery import square
 from tasklog.models import TaskCall
+from tests.events import listening
 from tests.services import ROOT, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,18 +52,9 @@ def test_tasklog_schedule_eta(waiting):
 @pytest.fixture
 def events(redis_server):
     """The types of the events that pass, as Flower gets them: a list that grows."""
-    heard, ready = [], threading.Event()
-    connection = current_app.connection_for_read()
-    handlers = {"*": lambda event: heard.append(event["type"])}
-    receiver = current_app.events.Receiver(connection, handlers=handlers)
-    receiver.on_consume_ready = lambda *args, **kwargs: ready.set()
-    thread = threading.Thread(target=receiver.capture)
-    thread.start()
-    assert ready.wait(20)
-    yield heard
-    receiver.should_stop = True
-    thread.join(20)
-    connection.release()
+    heard = []
+    with listening({"*": lambda event: heard.append(event["type"])}):
+        yield heard
 
 
 @pytest.mark.proves("CELERY_WORKER_SEND_TASK_EVENTS")

@@ -16,6 +16,7 @@ from posts.tasks.basics import add
 from tasklog import tasks
 from tasklog.dispatcher import claim, send_due_calls
 from tasklog.models import SCHEDULED, SCHEDULED_SENT, TaskCall
+from tests.events import listening
 from tests.services import wait_for
 from tests.tasks import total
 
@@ -140,21 +141,10 @@ def test_monitors_hear_of_all_that_is_sent(messages):
     for number in range(30):
         square.apply_async([number], countdown=1)
     pass_time()
-    heard, ready = [], threading.Event()
-    with current_app.connection_for_read() as broker:
-        receiver = current_app.events.Receiver(
-            broker, handlers={"task-sent": lambda event: heard.append(event["uuid"])}
-        )
-        receiver.on_consume_ready = lambda *args, **kwargs: ready.set()
-        thread = threading.Thread(target=receiver.capture)
-        thread.start()
-        try:
-            assert ready.wait(20)
-            send_due_calls()
-            wait_for(lambda: len(heard) >= 30, lambda: f"30 events, not {len(heard)}")
-        finally:
-            receiver.should_stop = True
-            thread.join(20)
+    heard = []
+    with listening({"task-sent": lambda event: heard.append(event["uuid"])}):
+        send_due_calls()
+        wait_for(lambda: len(heard) >= 30, lambda: f"30 events, not {len(heard)}")
     assert heard == [message["id"] for message in messages()]
 
 
