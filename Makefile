@@ -42,7 +42,7 @@ load: .venv/load/ready ## The site in containers under load, with 1, 2 and 4 wor
 	@$(BIN)/python -m benchmarks.load
 
 test-docs: .venv/ready ## Play the guide's chapters as written, and say what was executed
-	@$(BIN)/python -m pytest tests/docs -n 0 -rP $(ARGS)
+	@$(BIN)/python -m pytest tests/docs -n 2 -rP $(ARGS)
 
 docs: .venv/ready ## The guide as a site, in var/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
