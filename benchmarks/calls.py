@@ -49,7 +49,7 @@ def economy(lab, stock, calls):
         (statements(lab, side, "send", 11) - statements(lab, side, "send", 1)) / 10
         for side in (stock, calls)
     ]
-    return Row("statements for a tracked task, with STARTED", *counts, at_most=4)
+    return Row("statements for a task with all of tasklog", *counts, at_most=4)
 
 
 def transactions(lab, calls):
