@@ -61,7 +61,7 @@ def rows(lab):
         calls = "/admin/tasklog/taskcall/?"
         before = times(stock, [there + query for _, query, _ in PAGES], VISITS // 3)
         after = times(here, [calls + query for _, _, query in PAGES], VISITS)
-        same = [there + query for query in ("", f"q={ONE}", "state=SUCCESS")]
+        same = [there + query for query in ("", f"q={ONE}", "status=SUCCESS")]
         results = times(here, same, VISITS)
     finally:
         stock.stop()

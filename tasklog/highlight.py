@@ -1,6 +1,7 @@
 """JSON and tracebacks for people: in colour where Pygments is installed."""
 
 import json
+from contextlib import suppress
 
 from django.utils.html import format_html
 from django.utils.safestring import mark_safe
@@ -16,28 +17,23 @@ LONGEST = 50_000  # characters that are shown
 
 
 def show_json(value):
-    """Return a value as indented JSON, in HTML.
-
-    Args:
-        value: anything; what JSON does not know is shown as text.
-    """
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return show(text, JsonLexer)
+    """Return any value as indented JSON, in HTML; what JSON does not know as text."""
+    return show(json.dumps(value, indent=2, ensure_ascii=False, default=str), JsonLexer)
 
 
-def show_stored(text, content_type):
-    """Return what a result row holds, in HTML: JSON is indented, the rest is shown as it is."""
-    if content_type == "application/json" and len(text) <= LONGEST:
-        try:
-            return show_json(json.loads(text))
-        except ValueError:
-            pass
-    return show(text)
+def show_stored(row):
+    """Return what a TaskResult holds, in HTML: JSON indented, the rest as it is. Else None."""
+    if row is None or row.result is None:
+        return None
+    if row.content_type == "application/json" and len(row.result) <= LONGEST:
+        with suppress(ValueError):
+            return show_json(json.loads(row.result))
+    return show(row.result)
 
 
 def show_traceback(text):
-    """Return a traceback in HTML."""
-    return show(text, PythonTracebackLexer)
+    """Return a traceback in HTML. None if there is none."""
+    return show(text, PythonTracebackLexer) if text else None
 
 
 def show(text, lexer=None):
@@ -47,12 +43,10 @@ def show(text, lexer=None):
         text (str): any.
         lexer (type | None): one of Pygments', or None for plain text.
     """
-    left_out = len(text) - LONGEST
-    text = text[:LONGEST]
-    code = text
+    left_out, text = len(text) - LONGEST, text[:LONGEST]
     if lexer:
-        code = mark_safe(highlight(text, lexer(), HtmlFormatter(nowrap=True)))  # it escapes
-    html = format_html('<pre class="tasklog-code" tabindex="0">{}</pre>', code)
+        text = mark_safe(highlight(text, lexer(), HtmlFormatter(nowrap=True)))  # it escapes
+    html = format_html('<pre class="tasklog-code" tabindex="0">{}</pre>', text)
     if left_out > 0:
         html += format_html('<p class="help">… and {} more characters.</p>', f"{left_out:,}")
     return html

@@ -9,7 +9,7 @@ from django_celery_results.backends import DatabaseBackend as ResultsInDjango
 from django_celery_results.models import TaskResult
 
 from .fields import MessageField, ResultField
-from .rows import execute
+from .rows import delete_in_batches, execute
 
 SCHEDULED = "SCHEDULED"  # waits in the table for its ETA
 SCHEDULED_SENT = "SCHEDULED_SENT"  # its ETA has come, and it was sent; no worker has begun it
@@ -28,8 +28,8 @@ STATE = Coalesce(
 
 RESULT = TaskResult.objects.filter(task_id=OuterRef("task_id"))
 
-# What Python writes as JSON and databases do not read, each in the syntax of Python and PostgreSQL:
-# numbers that are none, the character 0, half of a pair of surrogates. One would end a whole query.
+# What Python writes as JSON and databases do not read: numbers that are none, the character 0, half
+# of a pair of surrogates. One would end a whole query.
 NOT_JSON = (
     r"(^|[ ,:\[])(NaN|-?Infinity)($|[,}\]])",
     r"\\u0000",
@@ -37,7 +37,7 @@ NOT_JSON = (
     r"(?<!\\ud[89ab]..)\\ud[c-f]",
 )
 
-# This note alone does not wait for the disk: if a power cut takes it, the call is sent again.
+# It does not wait for the disk: if a power cut takes this note, the call is sent again.
 NOTE_SENT = """
     UPDATE tasklog_taskcall SET sent_at = statement_timestamp()
     WHERE task_id = %s AND set_config('synchronous_commit', 'off', true) = 'off'
@@ -70,16 +70,15 @@ class TaskCallQuerySet(models.QuerySet):
     def stale(self, older_than, acceptable_states=()):
         """Calls that have not ended, and of which nothing was heard for a long time.
 
-        What counts is the last thing that is known: a stored state, else that it was sent, else
-        its ETA, else that it was made. Of a task that ignores its result nothing is heard once it
-        is sent, so these are left out.
+        What counts is the last that is known: a stored state, else that it was sent, else its ETA,
+        else that it was made. Calls that were sent and ignore their result are left out.
 
         Args:
-            older_than (timedelta): how long it has been silent.
+            older_than (timedelta): how long they have been silent.
             acceptable_states (Iterable[str]): states which are fine, however long they last.
 
         Returns:
-            TaskCallQuerySet: the one that has been silent for longest comes first.
+            TaskCallQuerySet: with ``heard_at``, the one that has been silent for longest first.
         """
         heard = Coalesce("result__date_done", "sent_at", "eta", "submitted_at")
         return (
@@ -92,19 +91,12 @@ class TaskCallQuerySet(models.QuerySet):
         )
 
     def stale_scheduled(self, older_than):
-        """Calls whose ETA passed long ago, and which are still not sent.
+        """Calls whose ETA is longer ago than a timedelta, and which are not sent, the oldest first.
 
         Either no dispatcher runs, or one claimed the call (see ``claimed_at``) and was cut off
         before it was sure to have sent it. `TaskCall.resend` sends it.
-
-        Args:
-            older_than (timedelta): how long ago the ETA was.
-
-        Returns:
-            TaskCallQuerySet: the most overdue first.
         """
-        overdue = self.filter(sent_at=None, eta__lt=Now() - older_than)
-        return overdue.order_by("eta", "pk")
+        return self.filter(sent_at=None, eta__lt=Now() - older_than).order_by("eta", "pk")
 
     def with_result(self):
         """Calls of which a worker has stored a state, whatever it is."""
@@ -117,13 +109,9 @@ class TaskCallQuerySet(models.QuerySet):
         https://docs.djangoproject.com/en/5.2/topics/db/queries/#querying-jsonfield
 
         Of a SUCCESS it is what the task returned, of a FAILURE ``exc_type``, ``exc_message`` and
-        ``exc_module``, of a task that runs what it told of itself. It is None of calls that no
-        worker has begun, and where the database cannot read it: another serialiser than JSON, NaN,
-        Infinity, the character 0. Each result that is looked at is parsed, so filter by something
-        with an index too: the task's name, or when it was called.
-
-        Returns:
-            TaskCallQuerySet: the same calls.
+        ``exc_module``. It is None of calls that no worker has begun, and where the database cannot
+        read it: another serialiser than JSON, NaN, Infinity, the character 0. Each result that is
+        looked at is parsed, so filter by something with an index too, as the task's name.
         """
         readable = Q(result__content_type="application/json")
         for pattern in NOT_JSON:
@@ -142,48 +130,41 @@ class TaskCallQuerySet(models.QuerySet):
         results = ("result", "traceback", "meta", "task_args", "task_kwargs")
         return self.defer(*own, *(f"result__{name}" for name in results))
 
-    def clean_up(self, older_than, ended_as=states.READY_STATES, batch_size=1000):
+    def clean_up(self, older_than, ended_as=states.READY_STATES):
         """Delete calls that ended long ago, with their results, each batch in a transaction.
 
-        What waits, is scheduled or runs stays, however old it is. Of a task that ignores its result
-        nothing is heard: it counts as a SUCCESS that ended when it was sent. So does every call
-        whose result is stored elsewhere than in the Django database.
+        What waits, is scheduled or runs stays, however old it is. A call of which nothing is ever
+        heard counts as a SUCCESS that ended when it was sent: its result is ignored, or stored
+        elsewhere than in the Django database.
 
         Args:
             older_than (timedelta): how long ago they ended.
             ended_as (Iterable[str]): SUCCESS, FAILURE, REVOKED.
-            batch_size (int): calls in a transaction.
 
         Returns:
             int: how many calls.
         """
-        before, deleted = Now() - older_than, 0
+        before, label = Now() - older_than, self.model._meta.label
         ended = TaskResult.objects.using(self.db).filter(
             Exists(self.order_by().filter(task_id=OuterRef("task_id"))),
             status__in=set(ended_as) & states.READY_STATES,
             date_done__lt=before,
         )
-        while batch := list(ended.order_by("date_done").values_list("pk", flat=True)[:batch_size]):
-            found = TaskResult.objects.using(self.db).filter(pk__in=batch)
-            deleted += found.delete()[1].get(self.model._meta.label, 0)
-        if states.SUCCESS not in ended_as:
-            return deleted
-        silent = self.filter(sent_at__lt=before, submitted_at__lt=before).order_by("submitted_at")
-        silent = silent.exclude(Exists(RESULT))
-        if isinstance(current_app.backend, ResultsInDjango):
-            silent = silent.filter(ignore_result=True)
-        while batch := list(silent.values_list("pk", flat=True)[:batch_size]):
-            found = self.model.objects.using(self.db).filter(pk__in=batch)
-            deleted += found.delete()[1].get(self.model._meta.label, 0)
+        deleted = delete_in_batches(ended.order_by("date_done"), label)
+        if states.SUCCESS in ended_as:
+            silent = self.filter(sent_at__lt=before, submitted_at__lt=before)
+            silent = silent.exclude(Exists(RESULT)).order_by("submitted_at")
+            if isinstance(current_app.backend, ResultsInDjango):
+                silent = silent.filter(ignore_result=True)
+            deleted += delete_in_batches(silent, label)
         return deleted
 
 
 class TaskCall(models.Model):
     """A call of a task: what was asked for, when, and how it was sent.
 
-    The status is that of its result. As long as there is none it is PENDING, SCHEDULED or
-    SCHEDULED_SENT. Where the caller hides arguments (``argsrepr``, ``kwargsrepr``), ``args`` and
-    ``kwargs`` are None, and the call cannot be sent from here.
+    Where the caller hides arguments (``argsrepr``, ``kwargsrepr``), ``args`` and ``kwargs`` are
+    None, and the call cannot be sent from here.
     """
 
     # With its result goes the call: `forget()` and the cleanup of results take both.
@@ -238,12 +219,13 @@ class TaskCall(models.Model):
         """Whether the arguments are here."""
         return self.args is not None
 
-    def store(self, alias):
-        """Insert it, in one statement. A call that is made again under its id replaces the row.
+    def check_replayable(self):
+        """Raise NotReplayable where the caller has hidden the arguments."""
+        if not self.replayable:
+            raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
 
-        Args:
-            alias (str): the database.
-        """
+    def store(self, alias):
+        """Insert it into a database, in one statement. Made again under its id, it is replaced."""
         fields = [field for field in self._meta.concrete_fields if not field.primary_key]
         TaskCall.objects.using(alias)._insert(
             [self],
@@ -255,11 +237,7 @@ class TaskCall(models.Model):
         )
 
     def mark_sent(self, alias):
-        """Note that its message is with the broker: nothing is left to send.
-
-        Args:
-            alias (str): the database.
-        """
+        """Note in a database that its message is with the broker: nothing is left to send."""
         connection = connections[alias]
         if connection.vendor == "postgresql" and not connection.in_atomic_block:
             execute(alias, NOTE_SENT, [self.task_id])
@@ -279,8 +257,7 @@ class TaskCall(models.Model):
             NotReplayable: the caller has hidden the arguments.
             kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
         """
-        if not self.replayable:
-            raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
+        self.check_replayable()
         options = {key: value for key, value in self.options.items() if key not in TIES}
         if options.get("expires") is not None:
             options["expires"] = (options["expires"] - self.submitted_at).total_seconds()
@@ -298,8 +275,7 @@ class TaskCall(models.Model):
             NotReplayable: the caller has hidden the arguments, or the call has ended: see `retry`.
             kombu.exceptions.OperationalError: the broker is away.
         """
-        if not self.replayable:
-            raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
+        self.check_replayable()
         if self.status in states.READY_STATES:
             raise NotReplayable(f"{self} has ended: {self.status}. Retry it instead.")
         current_app.send_call(self, self.args, self.kwargs, self.options)

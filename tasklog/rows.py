@@ -8,7 +8,7 @@ BATCH = 5000  # rows in one statement; SQLite takes 32,766 parameters
 
 
 def update(row, alias, changed, unless):
-    """Update the row of a TaskResult's task, unless that has one of some states.
+    """Update the row of a task, unless that has one of some states.
 
     Args:
         row (TaskResult): what to store, with its ``task_id``.
@@ -25,10 +25,9 @@ def update(row, alias, changed, unless):
 
 
 def upsert(row, alias, changed, unless):
-    """Insert a TaskResult. Where its task has a row, do as `update` does.
+    """Insert the row of a task. Where it has one, do as `update` does, with the same arguments.
 
-    `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction. Arguments and
-    what is returned as for `update`.
+    Django's `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
     """
     _, sql = statements(type(row), alias, tuple(changed), len(unless))
     values = [prepared(row, field, alias, add=True) for field in stored_fields(type(row))]
@@ -37,14 +36,7 @@ def upsert(row, alias, changed, unless):
 
 @cache
 def statements(model, alias, changed, states):
-    """Return UPDATE and INSERT for a model. To make the SQL takes longer than to run it.
-
-    Args:
-        model (type[TaskResult]): the table.
-        alias (str): the database.
-        changed (tuple[str]): the fields to store.
-        states (int): how many states stay.
-    """
+    """Return UPDATE and INSERT. Kept, because to make the SQL takes longer than to run it."""
     quote = connections[alias].ops.quote_name
     table = quote(model._meta.db_table)
     task_id, status, *changed = (
@@ -84,28 +76,29 @@ def storable(model, values):
     NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 has not, are escaped. What is
     longer than its field is cut.
     """
-    return {
-        name: escape(value)[: model._meta.get_field(name).max_length]
-        if isinstance(value, str)
-        else value
-        for name, value in values.items()
-    }
+    kept = {}
+    for name, value in values.items():
+        if isinstance(value, str):
+            value = value.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+            value = value[: model._meta.get_field(name).max_length]
+        kept[name] = value
+    return kept
 
 
-def escape(text):
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
-
-
-def delete_in_batches(queryset):
+def delete_in_batches(queryset, label=None):
     """Delete rows, each batch in a transaction of its own.
 
+    Args:
+        queryset (QuerySet): the rows.
+        label (str | None): what is counted, where others go with them: a model's label.
+
     Returns:
-        int: how many, without those that went with them.
+        int: how many.
     """
-    deleted = 0
-    rows = queryset.model._base_manager.using(queryset.db)
+    deleted, model = 0, queryset.model
+    rows = model._base_manager.using(queryset.db)
     while batch := list(queryset.values_list("pk", flat=True)[:BATCH]):
-        deleted += rows.filter(pk__in=batch).delete()[1].get(queryset.model._meta.label, 0)
+        deleted += rows.filter(pk__in=batch).delete()[1].get(label or model._meta.label, 0)
     return deleted
 
 

@@ -1,16 +1,19 @@
-"""What the commands have in common: ages, moments, exit statuses, and lines that cron can mail."""
+"""What the commands have in common: ages, exit statuses, and lines that cron can mail."""
 
-import argparse
 import json
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
+from celery import current_app
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
+from kombu.exceptions import OperationalError
+
+from tasklog.databases import aliases, still
+from tasklog.models import TaskCall
 
 UNITS = ("weeks", "days", "hours", "minutes", "seconds")
-
-FOUND = 1  # something that somebody should look at, or could not be done
 WRONG_USE = 2  # as argparse's own
 
 
@@ -38,9 +41,8 @@ class CallsCommand(BaseCommand):
         except (OverflowError, ValueError) as error:  # ValueError: nan
             raise CommandError(f"That is no age: {error}", returncode=WRONG_USE) from None
         if age <= timedelta():
-            raise CommandError(
-                "Say how old they have to be, for example --minutes 30.", returncode=WRONG_USE
-            )
+            text = "Say how old they have to be, for example --minutes 30."
+            raise CommandError(text, returncode=WRONG_USE)
         return age
 
     def add_json_argument(self, parser):
@@ -56,32 +58,72 @@ class CallsCommand(BaseCommand):
         for name, value in values.items():
             if isinstance(value, datetime):
                 values[name] = timezone.localtime(value).isoformat(timespec="seconds")
-        if as_json:
-            self.stdout.write(json.dumps(values))
-        else:
-            self.stdout.write("\t".join(str(v) for v in values.values() if v is not None))
+        values_alone = (str(value) for value in values.values() if value is not None)
+        self.stdout.write(json.dumps(values) if as_json else "\t".join(values_alone))
 
     def summary(self, text):
         self.stderr.write(text, self.style.NOTICE)
 
+    def attempt(self, act):
+        """Do something with a call. Returns what comes of it or None, and why not or None.
 
-def moment(text):
-    """Return the aware datetime of an argument: ISO 8601, a day alone is its first moment."""
-    try:
-        when = parse_datetime(text)
-        if when is None and (day := parse_date(text)):
-            when = datetime.combine(day, time())
-    except ValueError as error:  # well formed, and no such day
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-    if when is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time. Write it as 2026-01-31, or as 2026-01-31T18:30."
-        )
-    return timezone.make_aware(when) if timezone.is_naive(when) else when
+        Raises:
+            CommandError: the broker is away, so nothing else can be done either.
+        """
+        try:
+            return act(), None
+        except OperationalError as error:
+            broker = current_app.connection_for_write().as_uri()
+            raise CommandError(f"The broker is away ({broker}): {error}") from None
+        except DatabaseError:
+            raise
+        except Exception as error:  # hidden arguments, a queue that is gone: the others go on
+            return None, f"{type(error).__name__}: {error}"
 
 
-def positive(text):
-    """Return the positive whole number of an argument."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number.")
-    return int(text)
+class FindCommand(CallsCommand):
+    """Base of the commands that list calls which are silent for too long, and send them again."""
+
+    age_is = "How long they have been silent."
+    resend_is = ""
+    found = ""
+
+    def add_arguments(self, parser):
+        self.add_age_arguments(parser, self.age_is)
+        parser.add_argument("--resend", action="store_true", help=self.resend_is)
+        self.add_json_argument(parser)
+
+    def find(self, calls, age, options):
+        """Return the QuerySet of those that are found among all calls of a database."""
+        raise NotImplementedError
+
+    def tell(self, call):
+        """Return what the line of a call says, as a dict."""
+        raise NotImplementedError
+
+    def resend(self, call):
+        """Send a call, unless somebody else has just done so. Returns why not, or None."""
+        # Dispatchers change the claim, so does another of these commands, and the admin the rest.
+        unchanged = [still(name, getattr(call, name)) for name in ("claimed_at", "sent_at")]
+        rows = TaskCall.objects.using(call._state.db).filter(*unchanged, pk=call.pk)
+        if not rows.update(claimed_at=Now()):
+            return "has just been taken by somebody else"
+        return self.attempt(call.resend)[1]
+
+    def handle(self, *, resend, **options):
+        """List them, or send them.
+
+        Raises:
+            CommandError: there are some left, the broker is away, or no age was given.
+        """
+        age, left, sent = self.age(options), 0, 0
+        for alias in aliases():
+            for call in list(self.find(TaskCall.objects.using(alias), age, options)):
+                outcome = {"refused": self.resend(call)} if resend else {}
+                done = resend and outcome["refused"] is None
+                sent, left = sent + done, left + (not done)
+                self.line({**self.tell(call), **outcome}, options["json"])
+        if resend:
+            self.summary(f"{sent} sent.")
+        if left:
+            raise CommandError(f"{self.found}: {left}")

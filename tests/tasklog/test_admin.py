@@ -23,7 +23,6 @@ from blog.celery import square
 from posts.tasks.basics import add
 from tasklog import changelist, highlight
 from tasklog.admin import STATES, TaskCallAdmin, TaskResultAdmin
-from tasklog.changelist import CappedPaginator
 from tasklog.models import SCHEDULED, SCHEDULED_SENT, TaskCall
 
 pytestmark = pytest.mark.usefixtures("messages")
@@ -167,12 +166,10 @@ def test_scheduled_calls_stand_in_the_order_of_their_eta(browser):
     assert listed(browser, state=SCHEDULED) == [sooner.id, later.id]
 
 
-def test_ended_calls_stand_in_the_order_in_which_they_ended(browser, monkeypatch):
+def test_ended_calls_stand_in_the_order_in_which_they_ended(browser):
     first, second = square.delay(1), square.delay(2)
     store(second, "SUCCESS")
     store(first, "SUCCESS")
-    assert listed(browser, state="SUCCESS") == [first.id, second.id]
-    monkeypatch.setattr(changelist, "FEW", 1)
     assert listed(browser, state="SUCCESS") == [first.id, second.id]
 
 
@@ -208,7 +205,7 @@ def test_the_list_does_not_read_what_can_be_large(browser):
     assert '"django_celery_results_taskresult"."result"' not in str(queries.captured_queries)
 
 
-def test_not_more_is_counted_and_paged_than_somebody_leafs_through(browser, monkeypatch):
+def test_not_more_is_read_and_paged_than_somebody_leafs_through(browser, monkeypatch):
     monkeypatch.setattr(changelist, "PAGED", 10)
     monkeypatch.setattr(TaskCallAdmin, "list_per_page", 5)
     ids = [square.delay(n).id for n in range(10)][::-1]
@@ -216,29 +213,32 @@ def test_not_more_is_counted_and_paged_than_somebody_leafs_through(browser, monk
     newest = square.delay(10).id
     with CaptureQueriesContext(connection) as queries:
         page = browser.get(LIST, {"p": 2})
-    [count] = [query["sql"] for query in queries if "COUNT" in query["sql"]]
-    assert "LIMIT 11" in count
+    assert "COUNT" not in str(queries.captured_queries)
+    assert "LIMIT 11" in str(queries.captured_queries)
     assert [call.task_id for call in page.context["cl"].result_list] == ids[4:9]
-    assert "10+ calls" in page.content.decode()
+    if connection.vendor == "sqlite":
+        assert "10+ calls" in page.content.decode()
+    assert "10+ calls" in browser.get(LIST, {"q": square.name}).content.decode()
     assert "?p=3" not in page.content.decode()
     assert listed(browser)[0] == newest
     assert browser.get(LIST, {"p": 3}).status_code == 302  # Django's answer to a wrong page
 
 
-def test_a_large_table_is_not_counted(monkeypatch):
+def test_a_large_table_is_not_counted(browser, monkeypatch):
     """PostgreSQL's estimate: rows are counted neither for the number of pages nor for the total."""
+    monkeypatch.setattr(changelist, "PAGED", 1)
     if connection.vendor != "postgresql":
-        monkeypatch.setattr(CappedPaginator, "estimate", 1_234_567)
-    else:
+        monkeypatch.setattr(changelist, "estimate", lambda rows: 1_234_567)
+    for number in range(2):
+        square.delay(number)
+    if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE pg_class SET reltuples = 1234567 WHERE relname = 'tasklog_taskcall'"
             )
-    keys = TaskCall.objects.order_by("-pk").pks()
     with CaptureQueriesContext(connection) as queries:
-        paginator = CappedPaginator(keys, 50, whole_table=True)
-        assert paginator.total == "about 1,234,567"
-        assert paginator.num_pages == 200
+        page = browser.get(LIST).content.decode()
+    assert "about 1,234,567 calls" in page
     assert "COUNT" not in str(queries.captured_queries)
 
 
@@ -275,8 +275,6 @@ def test_a_page_shows_all_of_a_call(browser):
     ):  # fmt: skip
         assert part in plain
     assert "<b>ü" not in text
-    row = TaskResult.objects.get()
-    assert f"{RESULTS}{row.pk}/change/" in text
     assert "<input" not in re.search('<form[^>]*id="taskcall_form".*', text, re.S)[0].replace(
         '<input type="hidden" name="csrfmiddlewaretoken"', ""
     )
@@ -476,7 +474,6 @@ def test_it_works_in_another_admin_site(browser):
     assert 'action="/ops/tasklog/taskcall/"' in page
     assert f'href="/ops/tasklog/taskcall/{old.pk + 1}/change/"' in page
     assert '"/admin/' not in page
-    assert "Task result" in page  # without a link: results are not in that site
     data = {"index": 0, "action": "retry", "_selected_action": old.pk}
     page = browser.post("/ops/tasklog/taskcall/", data, follow=True)
     assert f"/ops/tasklog/taskcall/{old.pk}/change/" in page.content.decode()
@@ -517,32 +514,13 @@ def test_results_are_listed_filtered_and_found(browser):
 
     today = timezone.localdate()
     assert found() == [second.id, first.id]
-    assert found(state="SUCCESS") == [first.id]
-    assert found(name=square.name) == [first.id]
+    assert found(status="SUCCESS") == [first.id]
     for text in (first.id, square.name, "one@host"):
         assert found(q=text) == [first.id]
     assert found(date_done__year=today.year, date_done__month=today.month) == [second.id, first.id]
     assert found(date_done__year=today.year - 1) == []
     page = browser.get(f"{RESULTS}{TaskResult.objects.get(task_id=first.id).pk}/change/")
     assert first.id in page.content.decode()
-
-
-def test_the_date_hierarchy_goes_from_the_first_to_the_last(browser):
-    moments = ["2024-12-31T12:00Z", "2026-01-30T12:00Z", "2026-02-02T12:00Z"]
-    for moment in moments:
-        result = square.delay(1)
-        store(result, "SUCCESS")
-        when = timezone.datetime.fromisoformat(moment)
-        TaskResult.objects.filter(task_id=result.id).update(date_done=when)
-
-    def choices(**query):
-        context = browser.get(RESULTS, query).context
-        return [choice["title"] for choice in context["choices"]]
-
-    assert choices() == ["2024", "2025", "2026"]
-    assert choices(date_done__year=2026) == ["January 2026", "February 2026"]
-    found = choices(date_done__year=2026, date_done__month=1)
-    assert found == ["January 30"]
 
 
 @pytest.fixture
@@ -574,7 +552,7 @@ def test_run_now_keeps_all_options(browser, periodic, redis_server):
         current_app.amqp.queues["slow"](broker).declare()  # as its worker would
     [said] = run_now(browser, periodic)
     call = TaskCall.objects.get()
-    assert said.startswith("1 task was called.")
+    assert said.startswith("1 periodic task was called.")
     assert f"Squares: {call.task_id}" in said
     [raw] = redis_server.client().lrange("slow\x06\x163", 0, -1)  # Redis has four priorities
     message = json.loads(raw)
@@ -602,8 +580,8 @@ def test_run_now_names_what_it_cannot_run(browser, periodic, messages):
     expired = copy("Expired", task=square.name, args="[1]", expires=past)
     lost = copy("Lost", task=square.name, args="[1]", queue="gone")
     done, refused = run_now(browser, unknown, expired, lost, periodic)
-    assert done.startswith("1 task was called.")
-    assert refused.startswith("3 not called.")
+    assert done.startswith("1 periodic task was called.")
+    assert refused.startswith("3 periodic tasks were not called.")
     for reason in ("no.such.task, which does not exist", "“Expired” has expired", "gone"):
         assert reason in refused
 

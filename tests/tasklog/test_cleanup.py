@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django_celery_results.models import TaskResult
 
 from blog.celery import debug_task, square
+from tasklog import rows
 from tasklog.cleanup import clean_up_calls
 from tasklog.lost import GRACE, end_lost_calls
 from tasklog.models import TaskCall
@@ -98,12 +99,13 @@ def test_a_result_that_was_stored_though_it_is_ignored_says_when_the_call_ended(
     assert left() == {result.id}
 
 
-def test_a_batch_is_a_transaction():
+def test_a_batch_is_a_transaction(monkeypatch):
+    monkeypatch.setattr(rows, "BATCH", 2)
     for _ in range(5):
         store(square.delay(1), "SUCCESS")
     grow_older()
     with CaptureQueriesContext(connection) as queries:
-        assert TaskCall.objects.clean_up(DAY, batch_size=2) == 5
+        assert TaskCall.objects.clean_up(DAY) == 5
     begun = [query["sql"] for query in queries if query["sql"].startswith("BEGIN")]
     assert len(begun) == 3
     assert not TaskResult.objects.exists()

@@ -1,7 +1,7 @@
 from celery import states
 
 from tasklog.cleanup import clean_up_calls
-from tasklog.management.base import CallsCommand, positive
+from tasklog.management.base import CallsCommand
 
 
 class Command(CallsCommand):
@@ -20,15 +20,12 @@ class Command(CallsCommand):
             choices=sorted(states.READY_STATES),
             help="Only what ended like this. Can be given several times.",
         )
-        parser.add_argument(
-            "--batch-size", type=positive, default=1000, help="Calls in a transaction; 1000."
-        )
 
-    def handle(self, *, state, batch_size, **options):
+    def handle(self, *, state, **options):
         """Delete them.
 
         Raises:
             CommandError: no age was given.
         """
-        number = clean_up_calls(self.age(options), state or states.READY_STATES, batch_size)
+        number = clean_up_calls(self.age(options), state or states.READY_STATES)
         self.stdout.write(f"{number} deleted.")

@@ -1,17 +1,21 @@
-import sys
-from itertools import groupby
-from operator import itemgetter
+from datetime import datetime
 
 from celery import states
 from django.core.management.base import CommandError
-from django.db import DatabaseError
-from kombu.exceptions import OperationalError
+from django.utils import timezone
 
 from tasklog.databases import aliases
-from tasklog.management.base import FOUND, WRONG_USE, CallsCommand, moment, positive
+from tasklog.management.base import WRONG_USE, CallsCommand
 from tasklog.models import TaskCall
 
-BATCH = 500  # calls in memory
+FILTERS = {"name": "name", "queue": "queue", "since": "submitted_at__gte",
+           "until": "submitted_at__lt"}  # fmt: skip
+
+
+def time(text):
+    """Return the aware datetime of an argument: ISO 8601, a day alone is its first moment."""
+    when = datetime.fromisoformat(text)
+    return timezone.make_aware(when) if timezone.is_naive(when) else when
 
 
 class Command(CallsCommand):
@@ -33,100 +37,63 @@ class Command(CallsCommand):
             type=str.upper,
             help="FAILURE if none is given. Can be given several times.",
         )
-        which.add_argument("--since", type=moment, metavar="TIME", help="Called then or later.")
-        which.add_argument("--until", type=moment, metavar="TIME", help="Called before that.")
-        parser.add_argument(
-            "--again", action="store_true", help="With filters: also what was retried before."
-        )
-        parser.add_argument("--limit", type=positive, metavar="N", help="N at most.")
+        which.add_argument("--since", type=time, help="Called then or later: 2026-01-31T18:30.")
+        which.add_argument("--until", type=time, help="Called before that.")
         parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
-        parser.add_argument("--yes", action="store_true", help="With filters: do not ask.")
+        parser.add_argument("--yes", action="store_true", help="With filters: really do it.")
         self.add_json_argument(parser)
 
-    def handle(self, *, ids, yes, dry_run, **options):
+    def handle(self, *, ids, state, yes, dry_run, **options):
         """Retry them. For each a line: the old id, the new one or why it was refused, the task.
 
         Raises:
             CommandError: some were refused, the broker is away, or the arguments are wrong.
         """
-        filtered = any(options[name] for name in ("name", "queue", "state", "since", "until"))
+        filters = {lookup: options[name] for name, lookup in FILTERS.items() if options[name]}
+        filtered = bool(filters or state)
         if bool(ids) == filtered:
-            raise CommandError(
+            text = (
                 "Name calls by their ids, or choose them with --name, --queue, --state, --since "
-                "and --until, not both. --state FAILURE alone finds all failures.",
-                returncode=WRONG_USE,
+                "and --until, not both. --state FAILURE alone finds all failures."
             )
-        found = self.by_id(ids) if ids else self.by_filter(**options)
-        found = found[: options["limit"]]
-        if filtered and found and not (yes or dry_run):
-            self.confirm(len(found))
+            raise CommandError(text, returncode=WRONG_USE)
+        ids = list(dict.fromkeys(ids)) or find(filters, state or [states.FAILURE])
+        if filtered and ids and not (yes or dry_run):
+            text = f"{len(ids)} calls would be retried. See --dry-run, then add --yes."
+            raise CommandError(text, returncode=WRONG_USE)
         done = refused = 0
-        for alias, pks in batches(found):
-            calls = TaskCall.objects.using(alias).in_bulk(pks) if alias else {}
-            for pk in pks:
-                call = calls.get(pk)
-                new, reason = self.retry(call, dry_run, done)
-                done += not reason
-                refused += bool(reason)
-                outcome = {"id": call.task_id if call else pk, "retried_as": new}
-                outcome |= {"refused": reason, "task": call.name if call else None}
-                self.line(outcome, options["json"])
-        self.summary(f"{done} {'would be retried' if dry_run else 'retried'}, {refused} refused.")
+        try:
+            for task_id in ids:
+                call = get(task_id)
+                new, reason = self.retry(call, dry_run)
+                done, refused = done + (not reason), refused + bool(reason)
+                outcome = {"id": task_id, "retried_as": new, "refused": reason}
+                self.line({**outcome, "task": call and call.name}, options["json"])
+        finally:
+            word = "would be retried" if dry_run else "retried"
+            self.summary(f"{done} {word}, {refused} refused.")
         if refused:
-            raise CommandError(f"Refused: {refused}", returncode=FOUND)
+            raise CommandError(f"Refused: {refused}")
 
-    def by_id(self, ids):
-        """Return [(database, pk)] in the order given; (None, id) where there is no such call."""
-        found = {}
-        for alias in aliases():
-            rows = TaskCall.objects.using(alias).filter(task_id__in=ids)
-            found |= {task_id: (alias, pk) for task_id, pk in rows.values_list("task_id", "pk")}
-        return [found.get(task_id, (None, task_id)) for task_id in dict.fromkeys(ids)]
-
-    def by_filter(self, *, name, queue, state, since, until, again, limit, **options):
-        """Return [(database, pk)], the oldest first."""
-        wanted = {"name": name, "queue": queue, "submitted_at__gte": since}
-        wanted = {field: value for field, value in wanted.items() if value is not None}
-        if until:
-            wanted["submitted_at__lt"] = until
-        found = []
-        for alias in aliases():
-            calls = TaskCall.objects.using(alias).filter(**wanted)
-            calls = calls.in_state(*(state or [states.FAILURE])).order_by("pk")
-            if not again:
-                calls = calls.filter(retries=None)
-            found += [(alias, pk) for pk in calls.values_list("pk", flat=True)[:limit]]
-        return found
-
-    def confirm(self, number):
-        """Ask whether so many are to be retried; where nobody can answer, refuse."""
-        if not sys.stdin.isatty():
-            raise CommandError(
-                f"{number} calls would be retried. Look at them with --dry-run, then add --yes.",
-                returncode=WRONG_USE,
-            )
-        if input(f"Retry {number} calls? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise CommandError("Nothing was retried.", returncode=FOUND)
-
-    def retry(self, call, dry_run, done):
+    def retry(self, call, dry_run):
         """Retry a call. Returns its new id or None, and why it was refused or None."""
         if call is None:
             return None, "there is no such call"
         if dry_run:
             return None, None if call.replayable else "its arguments are hidden"
-        try:
-            return call.retry().id, None
-        except OperationalError as error:
-            raise CommandError(f"The broker is away: {error}. {done} were retried.") from None
-        except DatabaseError:
-            raise
-        except Exception as error:  # hidden arguments, a queue that is gone: the others go on
-            return None, f"{type(error).__name__}: {error}"
+        return self.attempt(lambda: call.retry().id)
 
 
-def batches(found):
-    """Yield (database, pks), as many at a time as fit into memory."""
-    for alias, group in groupby(found, key=itemgetter(0)):
-        pks = [pk for _, pk in group]
-        for start in range(0, len(pks), BATCH):
-            yield alias, pks[start : start + BATCH]
+def find(filters, wanted):
+    """Return the task ids of the calls that were not retried yet, the oldest first."""
+    found = []
+    for alias in aliases():
+        calls = TaskCall.objects.using(alias).filter(**filters, retries=None).in_state(*wanted)
+        found += calls.order_by("pk").values_list("task_id", flat=True)
+    return found
+
+
+def get(task_id):
+    """Return a call, in whichever database it is, or None."""
+    found = (TaskCall.objects.using(alias).filter(task_id=task_id).first() for alias in aliases())
+    return next(filter(None, found), None)
