@@ -4,9 +4,11 @@ import logging
 import threading
 
 import celery
+import django
 from celery.app.control import Control as StockControl
 from celery.contrib.django.task import DjangoTask
 from celery.utils import uuid
+from django.apps import apps
 from django.db import InterfaceError, connections, transaction
 from django.db import OperationalError as DatabaseError
 from django.db.models.functions import Now
@@ -19,9 +21,6 @@ from .record import record
 logger = logging.getLogger(__name__)
 
 SENT_LATER = "The broker is away: %s is sent when it is back."
-
-# What can be chosen for the site, for a task, and for a call.
-CHOICES = ("track", "outbox", "schedule_eta")
 
 
 class LoggedTask(DjangoTask):
@@ -37,10 +36,7 @@ class Control(StockControl):
     """Remote control that knows of the calls which no worker has heard of yet."""
 
     def revoke(self, task_id, *args, **kwargs):
-        """Revoke tasks. Those that wait in the table are REVOKED at once.
-
-        Takes, returns and raises what Celery's own `revoke` does.
-        """
+        """Revoke tasks, as Celery's own does. Those that wait in the table are REVOKED at once."""
         setup_django()
         from .dispatcher import withdraw
 
@@ -53,15 +49,9 @@ class Control(StockControl):
 class Celery(celery.Celery):
     """Celery's application, which writes calls into the database as ``settings.TASKLOG`` says.
 
-    Each of TRACK, OUTBOX and SCHEDULE_ETA can be chosen for a task too
-    (``@shared_task(track=True)``) and for a call (``apply_async(outbox=False)``), which has the
-    last word. When a task retries or replaces itself it is still the same call, and goes Celery's
-    usual way.
-
-    What is promised: an outbox call is sent at least once, always under the same id. It is sent
-    twice only where a process was cut off between sending it and noting that it did, or where the
-    broker took it and could not say so any more. A scheduled call is sent at most once, and never
-    before its ETA.
+    TRACK, OUTBOX and SCHEDULE_ETA can be chosen for a task too (``@shared_task(track=True)``), and
+    for a call (``apply_async(outbox=False)``), which has the last word. What is promised stands in
+    README.md.
     """
 
     control_cls = "tasklog.app:Control"
@@ -85,24 +75,25 @@ class Celery(celery.Celery):
             kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
         """
         retry_of = options.pop("retry_of", None)
-        asked = {choice: options.pop(choice, None) for choice in CHOICES}
+        asked = [options.pop(choice, None) for choice in ("track", "outbox", "schedule_eta")]
         when = {"countdown": countdown, "eta": eta}
+        # A task that retries or replaces itself is still the same call. The other is how Celery
+        # looks whether a chord has ended, once a second, with results elsewhere.
         again = options.get("retries") or options.get("replaced_task_nesting")
-        # How Celery looks whether a chord has ended, once a second, with results elsewhere.
         if again or name == "celery.chord_unlock":
             return super().send_task(name, args, kwargs, **when, **options)
         task = options.get("task_type") or self._tasks.get(name)
         if options.get("ignore_result") is None:
             options["ignore_result"] = getattr(task, "ignore_result", False)
         track, outbox, schedule_eta = choose(asked, task, options["ignore_result"])
-        if not (track or outbox or (schedule_eta and (eta or countdown)) or retry_of):
+        waits = bool(schedule_eta and (eta or countdown))
+        if not (track or outbox or waits or retry_of):
             return super().send_task(name, args, kwargs, **when, **options)
 
         setup_django()
         from .databases import for_a_call
 
         alias, in_transaction = for_a_call(retry_of and retry_of._state.db)
-        waits = bool(schedule_eta and (eta or countdown))
         options["task_id"] = options.get("task_id") or uuid()
         call, message = record(self, name, args, kwargs, options=options, waits=waits, **when)
         call.retry_of = retry_of
@@ -197,9 +188,8 @@ class Celery(celery.Celery):
 
     def _add_schedules(self, sender, **kwargs):
         """Let beat send tasklog's own tasks, in a site that has something for them to do."""
-        waits = conf.get("OUTBOX") or conf.get("SCHEDULE_ETA")
         for name, every, needed in (
-            ("tasklog.send_due_calls", conf.get("SEND_EVERY"), waits),
+            ("tasklog.send_due_calls", conf.get("SEND_EVERY"), conf.dispatches()),
             ("tasklog.end_lost_calls", conf.get("END_LOST_EVERY"), conf.get("TRACK")),
         ):
             if every and needed:
@@ -207,22 +197,19 @@ class Celery(celery.Celery):
 
 
 def choose(asked, task, ignore_result):
-    """Return whether to track, to use the outbox, and to keep ETAs: the call's word, the task's,
-    the site's. A result that nobody wants is not tracked unless call or task ask for it.
+    """Yield whether to track, to use the outbox, and to keep ETAs: as asked, as the task, the site.
+
+    A result that nobody wants is not tracked unless call or task ask for it.
     """
-    chosen = []
-    for choice in CHOICES:
-        wanted = asked[choice] if asked[choice] is not None else getattr(task, choice, None)
+    for choice, wanted in zip(("track", "outbox", "schedule_eta"), asked, strict=True):
+        if wanted is None:
+            wanted = getattr(task, choice, None)
         if wanted is None:
             wanted = conf.get(choice.upper()) and not (choice == "track" and ignore_result)
-        chosen.append(wanted)
-    return chosen
+        yield wanted
 
 
 def setup_django():
     """Set Django up where nobody has: `celery call` does not."""
-    import django
-    from django.apps import apps
-
     if not apps.ready:
         django.setup()

@@ -31,21 +31,15 @@ SHORTEST_PAUSE = 0.001  # seconds between two looks at a result
 
 
 class DatabaseBackend(Chords, StockBackend):
-    """django-celery-results' backend, with its tables and its interface, for PostgreSQL and SQLite.
+    """django-celery-results' backend, with its tables and its interface.
 
-    What a row says only ever becomes better:
-
-    - SUCCESS is final. FAILURE and REVOKED give way to another end alone: a message that is
-      delivered again after a lost worker may still succeed, and its STARTED or RETRY changes
-      nothing before that. `forget()` a result to run a task again under its id from the beginning.
-    - A store that does not know the name, the arguments or the worker leaves them as they are. The
-      traceback stays until SUCCESS clears it.
+    What a row says only ever becomes better. SUCCESS is final. FAILURE and REVOKED give way to
+    another end alone: a message that is delivered again after a lost worker may still succeed.
+    `forget()` a result to run a task again under its id. What a store does not know stays as it is;
+    the traceback stays until SUCCESS clears it.
 
     ``date_done`` of a row is the time of its last change, as the table does not allow NULL; read
-    back, it is there for finished tasks only. Django's ``post_save`` is sent for each state; it
-    costs two more statements while somebody listens. ``pre_save`` is not sent.
-
-    Settings: ``TASKLOG["FORCE_JSON"]`` and ``TASKLOG["RESULTS_DATABASE"]``, see tasklog/conf.py.
+    back, it is there for finished tasks only. Django's ``post_save`` is sent for each state.
 
     Raises:
         ImproperlyConfigured: the database is neither PostgreSQL nor SQLite.
@@ -63,7 +57,6 @@ class DatabaseBackend(Chords, StockBackend):
 
     @property
     def alias(self):
-        """Where results are written."""
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
 
     def _rows(self, model):
@@ -71,20 +64,13 @@ class DatabaseBackend(Chords, StockBackend):
         return model._default_manager.using(conf.get("RESULTS_DATABASE"))
 
     def exception_safe_to_retry(self, exc):
-        """Whether to store or read a result again, see CELERY_RESULT_BACKEND_ALWAYS_RETRY.
+        """Whether to store or read again after an error, see CELERY_RESULT_BACKEND_ALWAYS_RETRY.
 
-        The connections are closed, so that the next try opens new ones. A transaction that was
-        open is lost, so there the error goes to whoever opened it.
-
-        Args:
-            exc (Exception): what the database raised.
-
-        Returns:
-            bool: True for a database that is away, False for a statement that is wrong.
+        True for a database that is away: the next try opens new connections. In a transaction,
+        which is lost, the error goes to whoever opened it.
         """
-        if not isinstance(exc, (OperationalError, InterfaceError)):
-            return False
-        if connections[self.alias].in_atomic_block:
+        away = isinstance(exc, (OperationalError, InterfaceError))
+        if not away or connections[self.alias].in_atomic_block:
             return False
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block:
@@ -94,10 +80,7 @@ class DatabaseBackend(Chords, StockBackend):
     # --- Storing ----------------------------------------------------------------------------------
 
     def _store_result(self, task_id, result, status, traceback=None, request=None, using=None):
-        """Store a state. Celery calls it through `store_result`, which retries.
-
-        Args:
-            using (str | None): a database alias, to store past the transaction of another.
+        """Store a state, for `store_result`, which retries; `using` is a database alias.
 
         Raises:
             kombu.exceptions.EncodeError: the result serialiser cannot carry the result.
@@ -105,14 +88,8 @@ class DatabaseBackend(Chords, StockBackend):
         if request is None:  # the task itself may be at work; another's request says nothing
             current = getattr(get_current_task(), "request", None)
             request = current if current and current.id == task_id else None
-        content_type, encoding, result = self._encode_result(result, request, task_id)
-        values = {
-            "status": status,
-            "content_type": content_type,
-            "content_encoding": encoding,
-            "result": result,
-            "date_done": timezone.now(),
-        }
+        values = self._encode_result(result, request, task_id)
+        values |= {"status": status, "date_done": timezone.now()}
         if status == states.STARTED:
             values["date_started"] = values["date_done"]
         if request is not None:
@@ -124,14 +101,18 @@ class DatabaseBackend(Chords, StockBackend):
         if status == states.SUCCESS:
             values["traceback"] = None
         self._write(using or self.alias, task_id, storable(self.TaskModel, values))
-        return result
+        return values["result"]
+
+    def _encoded(self, data):
+        names = ("content_type", "content_encoding", "result")
+        return dict(zip(names, self.encode_content(data), strict=True))
 
     def _encode_result(self, result, request, task_id):
         try:
-            return self.encode_content(result)
+            return self._encoded(result)
         except EncodeError as error:
             if conf.get("FORCE_JSON"):
-                return self.encode_content({"value": str(result), "forced_json": True})
+                return self._encoded({"value": str(result), "forced_json": True})
             raise EncodeError(
                 f"{getattr(request, 'task', None) or task_id} gave a {type(result).__name__} that "
                 f"{self.serializer} cannot carry: {error}. Return plain values, or set "
@@ -143,11 +124,10 @@ class DatabaseBackend(Chords, StockBackend):
         try:
             return self.encode_content(value)[2]
         except EncodeError:
-            if isinstance(value, dict) and "children" in value:
-                value = {k: v if k == "children" else repr(v) for k, v in value.items()}
-            else:
-                value = repr(value)
-            return self.encode_content(value)[2]
+            if not isinstance(value, dict):
+                return self.encode_content(repr(value))[2]
+            known = {k: v if k == "children" else repr(v) for k, v in value.items()}
+            return self.encode_content(known)[2]
 
     def _get_extended_properties(self, request, traceback):
         """What a request knows of its task, with CELERY_RESULT_EXTENDED; the traceback always."""
@@ -220,32 +200,6 @@ class DatabaseBackend(Chords, StockBackend):
                 found[row.task_id] = self._meta_of(row)
         return found
 
-    def wait_for(self, task_id, timeout=None, interval=0.5, no_ack=True, on_interval=None):
-        """Wait until a task is finished: what `AsyncResult.get()` does.
-
-        It looks at once, again after a millisecond, and then each time a quarter more has passed
-        of the time since it began. A task that is not in the database yet, because it waits for a
-        worker or for its ETA, is waited for like any other.
-
-        Args:
-            timeout (float | None): seconds.
-            interval (float): the longest pause between two looks, in seconds.
-
-        Returns:
-            dict: what is known of the task.
-
-        Raises:
-            celery.exceptions.TimeoutError: the time is over.
-            django.db.transaction.TransactionManagementError: inside the transaction that sends the
-                call on its commit, or any on SQLite, which keep the worker from storing the result.
-        """
-        self._ensure_not_eager()
-        refuse_to_wait_for_own_commit([task_id])
-        for _ in looks(timeout, interval, on_interval):
-            meta = self.get_task_meta(task_id)
-            if meta["status"] in FINISHED:
-                return meta
-
     supports_native_join = True  # GroupResult.get() calls get_many()
 
     def get_many(
@@ -258,27 +212,57 @@ class DatabaseBackend(Chords, StockBackend):
         on_interval=None,
         max_iterations=None,
     ):
-        """Wait for many tasks with one statement a look. Arguments and errors as above.
+        """Wait until tasks are finished, with one statement a look.
+
+        It looks at once, after a millisecond, and then whenever a quarter more has passed of the
+        time since it began. A task that has no row yet is waited for like any other.
+
+        Args:
+            task_ids (Iterable[str]): of the tasks.
+            timeout (float | None): seconds.
+            interval (float): the longest pause between two looks, in seconds.
+            on_message (Callable[[dict], None] | None): is told what is known of each.
+            on_interval (Callable[[], None] | None): is called after each look.
+            max_iterations (int | None): how many looks.
 
         Yields:
             tuple[str, dict]: task id and what is known, in the order in which they finish.
+
+        Raises:
+            celery.exceptions.TimeoutError: the time is over.
+            django.db.transaction.TransactionManagementError: inside the transaction that sends the
+                call on its commit, or any on SQLite: the worker could never store the result.
         """
-        waiting = set(task_ids)
-        refuse_to_wait_for_own_commit(waiting)
-        for number, _ in enumerate(looks(timeout, interval, on_interval), 1):
+        waiting, began, looks = set(task_ids), time.monotonic(), 0
+        while True:
             for task_id, meta in self._ensure_retryable(self.finished, waiting).items():
                 waiting.discard(task_id)
                 if on_message:
                     on_message(meta)
                 yield task_id, meta
-            if not waiting or number == max_iterations:
+            looks += 1
+            if not waiting or looks == max_iterations:
                 return
+            if on_interval:
+                on_interval()
+            waited = time.monotonic() - began
+            if timeout is not None and waited >= timeout:
+                raise TimeoutError(f"Not finished after {timeout} s.")
+            if looks == 1:
+                refuse_to_wait(waiting)
+            pause = max(SHORTEST_PAUSE, waited / 4)
+            time.sleep(min(pause, interval, pause if timeout is None else timeout - waited))
+
+    def wait_for(self, task_id, timeout=None, interval=0.5, no_ack=True, on_interval=None):
+        """Wait as `get_many` does, for one task: what `AsyncResult.get()` calls. Returns a dict."""
+        self._ensure_not_eager()
+        many = self.get_many([task_id], timeout, interval, on_interval=on_interval)
+        return next(many)[1]
 
     # --- Groups -----------------------------------------------------------------------------------
 
     def _save_group(self, group_id, group_result):
-        content_type, encoding, result = self.encode_content(group_result.as_tuple())
-        values = {"content_type": content_type, "content_encoding": encoding, "result": result}
+        values = self._encoded(group_result.as_tuple())
         self._rows(self.GroupModel).update_or_create(group_id=group_id, defaults=values)
         return group_result
 
@@ -296,10 +280,8 @@ class DatabaseBackend(Chords, StockBackend):
     def cleanup(self):
         """Delete what is older than CELERY_RESULT_EXPIRES, in batches, each in its own transaction.
 
-        Only results of finished tasks, however long another waits or runs. Saved groups, and the
-        counters of chords that can never end, because a member's result has expired. With its
-        result goes the call.
-        `celery.backend_cleanup` calls it, which beat sends every night.
+        Results of finished tasks with their calls, saved groups, and the counters of chords that
+        can never end, because a member's result has expired. `celery.backend_cleanup` calls it.
 
         Returns:
             dict[str, int]: how many were deleted, by kind. None where results do not expire.
@@ -325,33 +307,15 @@ class DatabaseBackend(Chords, StockBackend):
         }
 
 
-def refuse_to_wait_for_own_commit(task_ids):
-    """Raise TransactionManagementError if a call is sent only when the caller goes on."""
+def refuse_to_wait(task_ids):
+    """Raise TransactionManagementError in a transaction that keeps tasks from ever ending."""
+    reason = None
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block and connection.vendor == "sqlite":
+            reason = "The task could never store its result, as nobody else can write to SQLite"
     for alias in aliases():
-        if connections[alias].in_atomic_block:
-            unsent = TaskCall.objects.using(alias).unsent().filter(task_id__in=task_ids)
-            if call := unsent.first():
-                raise transaction.TransactionManagementError(
-                    f"{call} is sent when this transaction is committed, so waiting for it here "
-                    f"would never end. Wait after the transaction, or call it with outbox=False."
-                )
-
-
-def looks(timeout, longest, on_interval):
-    """Yield whenever it is time for another look; see `wait_for` for when, and what it raises."""
-    began = time.monotonic()
-    while True:
-        yield
-        if on_interval:
-            on_interval()
-        waited = time.monotonic() - began
-        if timeout is not None and waited >= timeout:
-            raise TimeoutError(f"Not finished after {timeout} s.")
-        for connection in connections.all(initialized_only=True):
-            if connection.vendor == "sqlite" and connection.in_atomic_block:
-                raise transaction.TransactionManagementError(
-                    "Waiting for a task inside a transaction on SQLite, where nobody else can "
-                    "write: the task could never store its result. Wait after the transaction."
-                )
-        pause = max(SHORTEST_PAUSE, waited / 4)
-        time.sleep(min(pause, longest, pause if timeout is None else timeout - waited))
+        unsent = TaskCall.objects.using(alias).unsent().filter(task_id__in=task_ids)
+        if connections[alias].in_atomic_block and (call := unsent.first()):
+            reason = f"{call} is sent when this transaction is committed"
+    if reason:
+        raise transaction.TransactionManagementError(f"{reason}. Wait after the transaction.")

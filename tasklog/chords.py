@@ -5,7 +5,7 @@ import json
 from celery import group, maybe_signature, states
 from celery.app.task import Context
 from celery.exceptions import ChordError
-from celery.result import GroupResult, ResultSet
+from celery.result import ResultSet
 from celery.utils.log import get_logger
 from django.db import transaction
 from django.db.models import F
@@ -17,27 +17,18 @@ logger = get_logger(__name__)
 class Chords:
     """The part of the results backend that knows of chords.
 
-    A counter for each chord only saves work. Every member of the header stores its result, then
+    A counter for each chord only saves work. Each member of the header stores its result, then
     counts down in one statement; whoever finds the counter at 1 looks at the results themselves.
-    A member that is delivered twice makes somebody look too early, never send too early, and the
-    last one always looks, whatever is nested in the header.
+    A member that is delivered twice makes somebody look too early, never send too early.
 
     Of several who find all finished, the one who deletes the counter sends the body, in the same
-    transaction: with tasklog's outbox both happen or neither. The body has one id, however often it
-    is sent. A worker that is killed as a whole between storing the last result and that transaction
-    leaves the chord waiting, as it leaves any task that it has acknowledged; with `acks_late` the
-    member comes again and sends the body.
+    transaction: with the outbox both happen or neither. A worker that is killed before that
+    transaction leaves the chord waiting; with `acks_late` the member comes again.
     """
 
     def apply_chord(self, header_result_args, body, **kwargs):
-        """Write down which tasks a chord waits for, before they are sent.
-
-        A transaction around it has to contain the sending too: the members must not end before the
-        counter is there.
-        """
-        header = header_result_args
-        if not isinstance(header, GroupResult):
-            header = self.app.GroupResult(*header)
+        """Write down which tasks a chord waits for, before they are sent."""
+        header = self.app.GroupResult(*header_result_args)
         counter = ChordCounter(
             group_id=header.id,
             sub_tasks=json.dumps([result.as_tuple() for result in header]),
@@ -92,7 +83,7 @@ class Chords:
 
 
 def members(header):
-    """Return the ids of the tasks that a header waits for, those of nested groups too, in order."""
+    """Return the ids (list[str]) of the tasks in a header, those of nested groups too, in order."""
     if isinstance(header, ResultSet):
         return list(dict.fromkeys(task_id for part in header for task_id in members(part)))
     return [header.id]

@@ -16,13 +16,9 @@ def aliases():
 
 
 def for_a_call(alias=None):
-    """Return where a call that is made now belongs: where the transaction is.
+    """Return where a call belongs, and whether a transaction is open there, as (str, bool).
 
-    Args:
-        alias (str | None): where it has to be.
-
-    Returns:
-        tuple[str, bool]: the alias, and whether a transaction is open there.
+    That is where the transaction is, or the alias where it has to be.
     """
     known = [alias] if alias else aliases()
     for alias in known:

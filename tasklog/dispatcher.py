@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 def send_due_calls(seconds=None):
     """Send what is due, until nothing is, or until the time is over.
 
-    A scheduled call is sent at most once: between the claim and the note that it was sent nothing
-    sends it again, and what is cut off there stays visible (`TaskCall.objects.stale_scheduled`).
-    A call that its process left unsent is sent at least once.
+    A scheduled call is sent at most once: what is cut off between the claim and the note that it
+    was sent stays visible (`TaskCallQuerySet.stale_scheduled`). A call that its process left unsent
+    is sent at least once.
 
     Args:
         seconds (float | None): how long to go on. None: for as long as it takes.
@@ -43,8 +43,7 @@ def send_due_calls(seconds=None):
     sent = 0
     for alias in aliases():
         calls = TaskCall.objects.using(alias)
-        abandoned = find_abandoned(calls)
-        for queryset, once in ((calls.due(), True), (abandoned, False)):
+        for queryset, once in ((calls.due(), True), (find_abandoned(calls), False)):
             if not queryset.exists():
                 continue
             # Before the claim: with the broker away nothing is claimed. A connection of its own,
@@ -116,7 +115,7 @@ def claim(queryset):
 
 
 def send(calls, alias, once, **through):
-    """Send claimed calls, and note which were sent.
+    """Send claimed calls, and note which were sent. One that cannot be sent is logged, and stays.
 
     Args:
         calls (list[TaskCall]): claimed.
@@ -125,7 +124,7 @@ def send(calls, alias, once, **through):
         **through: options that all share: the connected ``producer``, the ``event_dispatcher``.
 
     Returns:
-        int: how many were sent. One that cannot be sent is logged, stays, and holds up no other.
+        int: how many were sent.
 
     Raises:
         kombu.exceptions.OperationalError: the broker went away. The calls that were not tried are

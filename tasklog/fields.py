@@ -7,11 +7,9 @@ from kombu.utils.json import dumps, loads
 
 
 class MessageField(models.TextField):
-    """What a message carries, in the very JSON that Celery would send.
+    """What a message carries, in the JSON that Celery sends: with datetime, Decimal, UUID, bytes.
 
-    It brings back datetime, date, time, Decimal, UUID and bytes. Tuples come back as lists, and
-    keys of dicts as strings: as the worker sees them. Text, not the database's own JSON: that
-    knows no NUL and no NaN.
+    Text, not the database's own JSON: that knows no NUL and no NaN.
     """
 
     def from_db_value(self, value, expression, connection):
@@ -32,11 +30,10 @@ class ResultDescriptor(ForwardOneToOneDescriptor):
 
 
 class ResultField(models.OneToOneField):
-    """A relation on the task id, which is there before the row that it leads to.
+    """A relation on the task id (``task_id``), which is there before the row that it leads to.
 
-    The field ``result`` holds a ``task_id``, where Django would call it ``result_id``. There is no
-    constraint in the database, because the call is stored first. It can be null for Django's sake
-    alone: a join has to keep the calls that have no result yet.
+    So there is no constraint in the database. It can be null for Django's sake alone: a join has to
+    keep the calls that have no result yet.
     """
 
     forward_related_accessor_class = ResultDescriptor

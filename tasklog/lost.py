@@ -24,11 +24,10 @@ GRACE = timedelta(minutes=1)  # for a worker that is slow to kill, and for clock
 def end_lost_calls(grace=GRACE):
     """Store FAILURE for each lost call. A chord that waits for it fails too; errbacks are called.
 
-    A call is lost when nothing was heard of it for longer than its hard time limit and a grace
-    (see `find_lost`). Safe to run twice, and at the same time.
+    Safe to run twice, and at the same time.
 
     Args:
-        grace (timedelta): added to the time limit.
+        grace (timedelta): how much longer than its time limit nothing was heard of a lost call.
 
     Returns:
         list[TaskCall]: those that were ended, as they were before.
@@ -53,15 +52,10 @@ def end_lost_calls(grace=GRACE):
 
 
 def find_lost(calls, grace=GRACE):
-    """Yield each lost call and its time limit in seconds.
+    """Yield each lost call (TaskCall) and its hard time limit in seconds. Arguments as above.
 
-    Left out are calls that have no hard time limit: they may run for ever. And tasks with
-    ``acks_late``, and those that this process does not know: the broker delivers the message of a
-    killed worker again. The limit of the process pool counts, so this is for the prefork pool.
-
-    Args:
-        calls (TaskCallQuerySet): where to look.
-        grace (timedelta): added to the time limit.
+    Calls without one may run for ever, and are left out. So are tasks with ``acks_late`` and those
+    that this process does not know: the broker delivers the message of a killed worker again.
     """
     silent = calls.filter(result__status__in=RUNNING, result__date_done__lt=Now() - grace)
     silent = silent.annotate(now=Now()).select_related("result").order_by("pk")

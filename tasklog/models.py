@@ -28,8 +28,7 @@ STATE = Coalesce(
 
 RESULT = TaskResult.objects.filter(task_id=OuterRef("task_id"))
 
-# What Python writes as JSON and databases do not read: numbers that are none, the character 0, half
-# of a pair of surrogates. One would end a whole query.
+# What Python writes as JSON and databases do not read. One would end a whole query.
 NOT_JSON = (
     r"(^|[ ,:\[])(NaN|-?Infinity)($|[,}\]])",
     r"\\u0000",
@@ -45,7 +44,7 @@ NOTE_SENT = """
 
 
 class NotReplayable(ValueError):
-    """The call cannot be sent again. The message says why."""
+    """Not to be called, or not again. The message says why."""
 
 
 class TaskCallQuerySet(models.QuerySet):
@@ -70,8 +69,8 @@ class TaskCallQuerySet(models.QuerySet):
     def stale(self, older_than, acceptable_states=()):
         """Calls that have not ended, and of which nothing was heard for a long time.
 
-        What counts is the last that is known: a stored state, else that it was sent, else its ETA,
-        else that it was made. Calls that were sent and ignore their result are left out.
+        What counts is a stored state, else that it was sent, else its ETA, else that it was made.
+        Calls that were sent and ignore their result are left out.
 
         Args:
             older_than (timedelta): how long they have been silent.
@@ -93,8 +92,7 @@ class TaskCallQuerySet(models.QuerySet):
     def stale_scheduled(self, older_than):
         """Calls whose ETA is longer ago than a timedelta, and which are not sent, the oldest first.
 
-        Either no dispatcher runs, or one claimed the call (see ``claimed_at``) and was cut off
-        before it was sure to have sent it. `TaskCall.resend` sends it.
+        No dispatcher runs, or one was cut off between the claim (``claimed_at``) and the sending.
         """
         return self.filter(sent_at=None, eta__lt=Now() - older_than).order_by("eta", "pk")
 
@@ -103,15 +101,13 @@ class TaskCallQuerySet(models.QuerySet):
         return self.filter(Exists(RESULT))
 
     def with_value(self):
-        """Annotate ``value``, what the result says, for lookups into its JSON.
+        """Annotate ``value``, the result, for lookups into its JSON: ``value__words__gt=100``.
 
-        ``with_value().filter(value__words__gt=100)``; ``value__0``, ``value__has_key`` and others:
         https://docs.djangoproject.com/en/5.2/topics/db/queries/#querying-jsonfield
 
-        Of a SUCCESS it is what the task returned, of a FAILURE ``exc_type``, ``exc_message`` and
-        ``exc_module``. It is None of calls that no worker has begun, and where the database cannot
-        read it: another serialiser than JSON, NaN, Infinity, the character 0. Each result that is
-        looked at is parsed, so filter by something with an index too, as the task's name.
+        Of a FAILURE it has ``exc_type``, ``exc_message`` and ``exc_module``. It is None where there
+        is none, or the database cannot read it: another serialiser, NaN, Infinity, the character 0.
+        Each result that is looked at is parsed, so filter by something with an index too.
         """
         readable = Q(result__content_type="application/json")
         for pattern in NOT_JSON:
@@ -125,7 +121,7 @@ class TaskCallQuerySet(models.QuerySet):
         return self.values_list("pk", flat=True)
 
     def without_messages(self):
-        """Leave in the database what can be large: the messages' contents and the results'."""
+        """Leave in the database what can be large."""
         own = ("args", "kwargs", "options")
         results = ("result", "traceback", "meta", "task_args", "task_kwargs")
         return self.defer(*own, *(f"result__{name}" for name in results))
@@ -133,9 +129,8 @@ class TaskCallQuerySet(models.QuerySet):
     def clean_up(self, older_than, ended_as=states.READY_STATES):
         """Delete calls that ended long ago, with their results, each batch in a transaction.
 
-        What waits, is scheduled or runs stays, however old it is. A call of which nothing is ever
-        heard counts as a SUCCESS that ended when it was sent: its result is ignored, or stored
-        elsewhere than in the Django database.
+        A call of which nothing is ever heard, because its result is ignored or stored outside the
+        Django database, counts as a SUCCESS that ended when it was sent.
 
         Args:
             older_than (timedelta): how long ago they ended.
@@ -245,10 +240,10 @@ class TaskCall(models.Model):
             TaskCall.objects.using(alias).filter(task_id=self.task_id).update(sent_at=Now())
 
     def retry(self):
-        """Call the task again: the same arguments, queue, priority and links, under a new id.
+        """Call the task again, at once: the same arguments and options, under a new id.
 
-        An expiry is counted anew. It runs at once, whatever the ETA was. What ties it to the
-        canvas that it was part of (group, chord, parent) is left out: that has had its result.
+        An expiry is counted anew. What ties it to the canvas that it was part of (group, chord,
+        parent) is left out: that has had its result.
 
         Returns:
             AsyncResult: of the new call, whose ``retry_of`` is this one.
@@ -264,9 +259,7 @@ class TaskCall(models.Model):
         return current_app.send_task(self.name, self.args, self.kwargs, retry_of=self, **options)
 
     def resend(self):
-        """Send the message again, under its own id: for a call whose message was lost.
-
-        If the message was not lost, the task runs twice.
+        """Send the message again, under its own id. If the message was not lost, it runs twice.
 
         Returns:
             AsyncResult: of this call.
@@ -283,10 +276,7 @@ class TaskCall(models.Model):
         return current_app.AsyncResult(self.task_id)
 
     def revoke(self, terminate=False):
-        """Keep the call from running.
-
-        Args:
-            terminate (bool): end it, too, if it runs already. The process that runs it is killed.
+        """Keep the call from running. With `terminate` (bool) the process that runs it is killed.
 
         Raises:
             kombu.exceptions.OperationalError: the broker is away.

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 from celery.utils.time import maybe_make_aware
 from django.db.models.functions import Now
-from django.utils.dateparse import parse_datetime
 from kombu import Exchange, Queue
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, loads
@@ -69,10 +68,9 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
 
 
 def resolve(app, name, args, kwargs, options):
-    """Return the options with everything in them that depends on where and when the call is made.
+    """Return the options with all that depends on where and when the call is made.
 
-    That is the queue, the parent, whom to answer, and the moment at which it expires. Arguments as
-    for `record`.
+    That is the queue, the parent, whom to answer, and when it expires. Arguments as for `record`.
     """
     kept = {key: value for key, value in options.items() if value is not None}
     router = kept.get("router") or app.amqp.router
@@ -95,29 +93,22 @@ def resolve(app, name, args, kwargs, options):
 
 
 def moment(app, when):
-    """Return an aware datetime for a datetime, its ISO form, or a number of seconds from now.
-
-    Raises:
-        ValueError: the text is not a datetime.
-    """
+    """Return an aware datetime for a datetime, its ISO form, or a number of seconds from now."""
     if isinstance(when, str):
-        text, when = when, parse_datetime(when)
-        if when is None:
-            raise ValueError(f"{text!r} is not a datetime in ISO 8601 form.")
+        when = datetime.fromisoformat(when)
     if not isinstance(when, datetime):
         when = app.now() + timedelta(seconds=when)
     return maybe_make_aware(when, app.timezone)
 
 
 def freeze(name, args, kwargs, options):
-    """Return arguments and options as a worker would get them.
+    """Return arguments and options as a worker would get them: through JSON, both ways.
 
-    Both ways through JSON, because there is what can be written and not read: a dict with the keys
-    ``__type__`` and ``__value__`` is taken for one of Celery's own, and the worker would drop it.
+    There is what can be written and not read: a dict with the keys ``__type__`` and ``__value__``
+    is taken for one of Celery's own, and the worker would drop the message.
 
     Raises:
-        kombu.exceptions.EncodeError: JSON cannot carry one. It names the first by its name or
-            place, its type and the reason.
+        kombu.exceptions.EncodeError: JSON cannot carry one. It is named, with type and reason.
     """
     args, kwargs = list(args or ()), dict(kwargs or {})
     try:
@@ -140,7 +131,7 @@ def freeze(name, args, kwargs, options):
 def hides_arguments(options):
     """Whether the caller hides arguments, of this call or of one that follows it.
 
-    Custom ``argsrepr`` and ``kwargsrepr`` are how Celery keeps secrets out of logs and results.
+    ``argsrepr`` and ``kwargsrepr`` are how Celery keeps secrets out of logs and results.
     https://docs.celeryq.dev/en/stable/userguide/tasks.html#hiding-sensitive-information-in-arguments
     """
     if isinstance(options, dict):

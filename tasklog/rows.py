@@ -58,23 +58,21 @@ def stored_fields(model):
 
 
 def prepared(row, field, alias, add=False):
-    """Return the value of a field as its database takes it."""
     value = field.pre_save(row, add) if add else getattr(row, field.attname)
     return field.get_db_prep_save(value, connections[alias])
 
 
 def execute(alias, sql, params):
-    """Run a statement. Returns whether it changed a row."""
+    """Run a statement. Returns whether it changed a row (bool)."""
     with connections[alias].cursor() as cursor:
         cursor.execute(sql, params)
         return cursor.rowcount > 0
 
 
 def storable(model, values):
-    """Return values for the fields of a model that every database takes.
+    """Return values (dict) that every database takes for the fields of a model.
 
-    NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 has not, are escaped. What is
-    longer than its field is cut.
+    NUL and lone surrogates, which PostgreSQL refuses, are escaped. What is too long is cut.
     """
     kept = {}
     for name, value in values.items():
@@ -86,14 +84,9 @@ def storable(model, values):
 
 
 def delete_in_batches(queryset, label=None):
-    """Delete rows, each batch in a transaction of its own.
+    """Delete the rows of a QuerySet, each batch in a transaction of its own.
 
-    Args:
-        queryset (QuerySet): the rows.
-        label (str | None): what is counted, where others go with them: a model's label.
-
-    Returns:
-        int: how many.
+    Returns how many (int), or how many of the model with that label (str) went with them.
     """
     deleted, model = 0, queryset.model
     rows = model._base_manager.using(queryset.db)

@@ -452,6 +452,7 @@ def test_stores_and_reads_are_tried_again(backend, failing):
         failing(name, 3)
     task_id = uuid()
     backend.mark_as_done(task_id, 42)
+    assert AsyncResult(task_id).state == "SUCCESS"
     assert AsyncResult(task_id).get(timeout=1) == 42
     assert GroupResult(uuid(), [AsyncResult(task_id)]).get(timeout=1) == [42]
     backend.forget(task_id)
