@@ -20,8 +20,7 @@ from kombu.exceptions import EncodeError
 from . import conf
 from .chords import Chords, members
 from .cleanup import clean_up_calls
-from .databases import aliases
-from .models import TaskCall
+from .databases import tables
 from .rows import delete_in_batches, in_batches, storable, update, upsert
 
 logger = get_logger(__name__)
@@ -313,9 +312,9 @@ def refuse_to_wait(task_ids):
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block and connection.vendor == "sqlite":
             reason = "The task could never store its result, as nobody else can write to SQLite"
-    for alias in aliases():
-        unsent = TaskCall.objects.using(alias).unsent().filter(task_id__in=task_ids)
-        if connections[alias].in_atomic_block and (call := unsent.first()):
+    for calls in tables():
+        unsent = calls.unsent().filter(task_id__in=task_ids)
+        if connections[calls.db].in_atomic_block and (call := unsent.first()):
             reason = f"{call} is sent when this transaction is committed"
     if reason:
         raise transaction.TransactionManagementError(f"{reason}. Wait after the transaction.")

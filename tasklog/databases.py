@@ -15,6 +15,14 @@ def aliases():
     return list(dict.fromkeys([router.db_for_write(TaskCall), *conf.get("DATABASES")]))
 
 
+def tables():
+    """Yield all calls of each database (TaskCallQuerySet)."""
+    from .models import TaskCall
+
+    for alias in aliases():
+        yield TaskCall.objects.using(alias)
+
+
 def for_a_call(alias=None):
     """Return where a call belongs, and whether a transaction is open there, as (str, bool).
 

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from . import conf
-from .databases import aliases
+from .databases import tables
 from .models import TaskCall
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ def send_due_calls(seconds=None):
     """
     deadline = time.monotonic() + seconds if seconds else float("inf")
     sent = 0
-    for alias in aliases():
-        calls = TaskCall.objects.using(alias)
+    for calls in tables():
         for queryset, once in ((calls.due(), True), (find_abandoned(calls), False)):
             if not queryset.exists():
                 continue
@@ -53,7 +52,7 @@ def send_due_calls(seconds=None):
                 producer = current_app.amqp.Producer(connection, auto_declare=False)
                 events = Events(connection, app=current_app, buffer_group={"task"})
                 while time.monotonic() < deadline and (claimed := claim(queryset)):
-                    sent += send(claimed, alias, once, producer=producer, event_dispatcher=events)
+                    sent += send(claimed, calls, once, producer=producer, event_dispatcher=events)
                     events.flush()
     return sent
 
@@ -114,12 +113,12 @@ def claim(queryset):
     return []
 
 
-def send(calls, alias, once, **through):
+def send(claimed, calls, once, **through):
     """Send claimed calls, and note which were sent. One that cannot be sent is logged, and stays.
 
     Args:
-        calls (list[TaskCall]): claimed.
-        alias (str): their database.
+        claimed (list[TaskCall]): which to send.
+        calls (TaskCallQuerySet): all calls of their database.
         once (bool): rather not at all than twice.
         **through: options that all share: the connected ``producer``, the ``event_dispatcher``.
 
@@ -131,24 +130,23 @@ def send(calls, alias, once, **through):
             given back; of the one in the middle nobody knows, so it stays claimed if `once`.
         billiard.exceptions.SoftTimeLimitExceeded: the task that sends them took too long. The same.
     """
-    rows = TaskCall.objects.using(alias)
     sent, tried = [], 0
     try:
-        for call in calls:
+        for call in claimed:
             tried += 1
             try:
                 options = {**call.options, "retry": False} if once else call.options
                 current_app.send_call(call, call.args, call.kwargs, options, **through)
             except (OperationalError, SoftTimeLimitExceeded):
-                back = calls[tried if once else tried - 1 :]
-                rows.filter(pk__in=[call.pk for call in back]).update(claimed_at=None)
+                back = claimed[tried if once else tried - 1 :]
+                calls.filter(pk__in=[call.pk for call in back]).update(claimed_at=None)
                 raise
             except Exception:
                 logger.exception("%s cannot be sent.", call)
             else:
                 sent.append(call.pk)
     finally:
-        rows.filter(pk__in=sent).update(sent_at=Now())
+        calls.filter(pk__in=sent).update(sent_at=Now())
     return len(sent)
 
 
@@ -164,9 +162,7 @@ def withdraw(task_ids):
     waiting = Q(sent_at=None) & (Q(claimed_at=None) | Q(eta=None))
     return [
         task_id
-        for alias in aliases()
+        for calls in tables()
         for task_id in task_ids
-        if TaskCall.objects.using(alias)
-        .filter(waiting, task_id=task_id)
-        .update(claimed_at=Now(), sent_at=Now())
+        if calls.filter(waiting, task_id=task_id).update(claimed_at=Now(), sent_at=Now())
     ]

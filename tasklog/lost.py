@@ -9,8 +9,7 @@ from celery.app.task import Context
 from celery.utils.functional import maybe_list
 from django.db.models.functions import Now
 
-from .databases import aliases, still
-from .models import TaskCall
+from .databases import still, tables
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +32,10 @@ def end_lost_calls(grace=GRACE):
         list[TaskCall]: those that were ended, as they were before.
     """
     ended = []
-    for alias in aliases():
-        for call, limit in find_lost(TaskCall.objects.using(alias), grace):
+    for calls in tables():
+        for call, limit in find_lost(calls, grace):
             result = call.result
-            rows = type(result).objects.using(alias).filter(pk=result.pk, status=result.status)
+            rows = type(result).objects.using(calls.db).filter(pk=result.pk, status=result.status)
             # Whoever changes the row first may go on: this one, another, or the task itself.
             if not rows.filter(still("date_done", result.date_done)).update(date_done=Now()):
                 continue

@@ -10,8 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from tasklog.databases import aliases, still
-from tasklog.models import TaskCall
+from tasklog.databases import still, tables
 
 UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 WRONG_USE = 2  # as argparse's own
@@ -20,22 +19,28 @@ WRONG_USE = 2  # as argparse's own
 class CallsCommand(BaseCommand):
     """Base of the commands.
 
-    Exit status 0: all is well. 1: something was found, or refused; each such call has a line.
-    2: the arguments are wrong. Lines go to standard output, tab-separated or as one JSON object
-    each, and the summary to standard error.
+    Lines go to standard output, tab-separated or as one JSON object each, the summary to standard
+    error. What is wrong ends the command with a CommandError and its exit status.
     """
 
-    def add_age_arguments(self, parser, what):
-        ages = parser.add_argument_group("age", f"{what} They are added up; give one at least.")
-        for unit in UNITS:
-            ages.add_argument(f"--{unit}", type=float, default=0, metavar="N")
+    age_is = ""  # makes the command ask for an age
+
+    def create_parser(self, *args, **kwargs):
+        parser = super().create_parser(*args, **kwargs)
+        parser.epilog = (
+            "Exit status: 0 all is well, 1 something was found, or refused, 2 wrong arguments."
+        )
+        return parser
+
+    def add_arguments(self, parser):
+        parser.add_argument("--json", action="store_true", help="A JSON object a line.")
+        if self.age_is:
+            ages = parser.add_argument_group("age", f"{self.age_is} The parts are added up.")
+            for unit in UNITS:
+                ages.add_argument(f"--{unit}", type=float, default=0, metavar="N")
 
     def age(self, options):
-        """Return the age that the options add up to, as a timedelta.
-
-        Raises:
-            CommandError: it is nothing, or less.
-        """
+        """Return the age that the options add up to, as a timedelta above 0."""
         try:
             age = timedelta(**{unit: options[unit] for unit in UNITS})
         except (OverflowError, ValueError) as error:  # ValueError: nan
@@ -45,21 +50,13 @@ class CallsCommand(BaseCommand):
             raise CommandError(text, returncode=WRONG_USE)
         return age
 
-    def add_json_argument(self, parser):
-        parser.add_argument("--json", action="store_true", help="A JSON object a line.")
-
-    def line(self, values, as_json):
-        """Write a line.
-
-        Args:
-            values (dict): by name; datetimes become ISO 8601 in the site's time zone.
-            as_json (bool): with the names, or else without those that are None.
-        """
+    def line(self, options, **values):
+        """Write a line: with --json all values and their names, else those that are not None."""
         for name, value in values.items():
             if isinstance(value, datetime):
                 values[name] = timezone.localtime(value).isoformat(timespec="seconds")
-        values_alone = (str(value) for value in values.values() if value is not None)
-        self.stdout.write(json.dumps(values) if as_json else "\t".join(values_alone))
+        known = (str(value) for value in values.values() if value is not None)
+        self.stdout.write(json.dumps(values) if options["json"] else "\t".join(known))
 
     def summary(self, text):
         self.stderr.write(text, self.style.NOTICE)
@@ -84,45 +81,37 @@ class CallsCommand(BaseCommand):
 class FindCommand(CallsCommand):
     """Base of the commands that list calls which are silent for too long, and send them again."""
 
-    age_is = "How long they have been silent."
-    resend_is = ""
-    found = ""
+    resend_is = found = ""
 
     def add_arguments(self, parser):
-        self.add_age_arguments(parser, self.age_is)
+        super().add_arguments(parser)
         parser.add_argument("--resend", action="store_true", help=self.resend_is)
-        self.add_json_argument(parser)
 
     def find(self, calls, age, options):
-        """Return the QuerySet of those that are found among all calls of a database."""
+        """Return those of the calls (TaskCallQuerySet) that are found."""
         raise NotImplementedError
 
-    def tell(self, call):
-        """Return what the line of a call says, as a dict."""
+    def about(self, call):
+        """Return what the line of a call says (dict)."""
         raise NotImplementedError
 
     def resend(self, call):
         """Send a call, unless somebody else has just done so. Returns why not, or None."""
-        # Dispatchers change the claim, so does another of these commands, and the admin the rest.
+        # Dispatchers and these commands change the claim, the admin changes the other.
         unchanged = [still(name, getattr(call, name)) for name in ("claimed_at", "sent_at")]
-        rows = TaskCall.objects.using(call._state.db).filter(*unchanged, pk=call.pk)
+        rows = type(call).objects.using(call._state.db).filter(*unchanged, pk=call.pk)
         if not rows.update(claimed_at=Now()):
             return "has just been taken by somebody else"
         return self.attempt(call.resend)[1]
 
     def handle(self, *, resend, **options):
-        """List them, or send them.
-
-        Raises:
-            CommandError: there are some left, the broker is away, or no age was given.
-        """
         age, left, sent = self.age(options), 0, 0
-        for alias in aliases():
-            for call in list(self.find(TaskCall.objects.using(alias), age, options)):
+        for calls in tables():
+            for call in list(self.find(calls, age, options)):
                 outcome = {"refused": self.resend(call)} if resend else {}
                 done = resend and outcome["refused"] is None
                 sent, left = sent + done, left + (not done)
-                self.line({**self.tell(call), **outcome}, options["json"])
+                self.line(options, **self.about(call), **outcome)
         if resend:
             self.summary(f"{sent} sent.")
         if left:

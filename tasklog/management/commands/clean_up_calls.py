@@ -7,12 +7,12 @@ from tasklog.management.base import CallsCommand
 class Command(CallsCommand):
     help = (
         "Delete calls that ended long ago, with their results, in batches. What waits, is "
-        "scheduled or runs stays, however old it is. Exit status: 0 done, 2 the arguments are "
-        "wrong."
+        "scheduled or runs stays, however old it is."
     )
+    age_is = "How long ago they ended."
 
     def add_arguments(self, parser):
-        self.add_age_arguments(parser, "How long ago they ended.")
+        super().add_arguments(parser)
         parser.add_argument(
             "--state",
             action="append",
@@ -22,10 +22,5 @@ class Command(CallsCommand):
         )
 
     def handle(self, *, state, **options):
-        """Delete them.
-
-        Raises:
-            CommandError: no age was given.
-        """
         number = clean_up_calls(self.age(options), state or states.READY_STATES)
         self.stdout.write(f"{number} deleted.")

@@ -4,8 +4,7 @@ from tasklog.management.base import FindCommand
 class Command(FindCommand):
     help = (
         "List the calls whose ETA passed long ago, and which are still not sent: id, task, ETA, "
-        "and when a dispatcher claimed them, if one did. With --resend, send them. Exit status: "
-        "0 there are none, or all were sent; 1 there are some; 2 the arguments are wrong."
+        "and when a dispatcher claimed them, if one did."
     )
     age_is = "How long ago the ETA was."
     resend_is = (
@@ -17,6 +16,6 @@ class Command(FindCommand):
     def find(self, calls, age, options):
         return calls.stale_scheduled(age)
 
-    def tell(self, call):
-        about = {"id": call.task_id, "task": call.name, "eta": call.eta}
-        return {**about, "claimed_at": call.claimed_at}
+    def about(self, call):
+        claimed_at = call.claimed_at
+        return {"id": call.task_id, "task": call.name, "eta": call.eta, "claimed_at": claimed_at}

@@ -4,12 +4,12 @@ from tasklog.management.base import FindCommand
 class Command(FindCommand):
     help = (
         "List the calls that have not ended, and of which nothing was heard for a long time: id, "
-        "task, state, and since when. With --resend, send those that no worker has begun. Exit "
-        "status: 0 there are none, or all were sent; 1 there are some; 2 the arguments are wrong."
+        "task, state, and since when. The one that has been silent for longest comes first."
     )
+    age_is = "How long they have been silent."
     resend_is = (
-        "Send those that were sent and not begun, under their own ids: their message was lost with "
-        "a worker. Look at the queue first: if it still waits there, it runs twice."
+        "Send those that were sent and not begun, under their own ids: their message was lost. "
+        "Look at the queue first: if it still waits there, it runs twice."
     )
     found = "Stale calls"
 
@@ -25,13 +25,12 @@ class Command(FindCommand):
         )
 
     def find(self, calls, age, options):
-        """The one that has been silent for longest first."""
         calls = calls.stale(age, options["terminal_state"])
         return calls.select_related("result").without_messages()
 
-    def tell(self, call):
-        about = {"id": call.task_id, "task": call.name, "state": call.status}
-        return {**about, "since": call.heard_at}
+    def about(self, call):
+        since = call.heard_at
+        return {"id": call.task_id, "task": call.name, "state": call.status, "since": since}
 
     def resend(self, call):
         if call.result:

@@ -4,12 +4,8 @@ from celery import states
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from tasklog.databases import aliases
+from tasklog.databases import tables
 from tasklog.management.base import WRONG_USE, CallsCommand
-from tasklog.models import TaskCall
-
-FILTERS = {"name": "name", "queue": "queue", "since": "submitted_at__gte",
-           "until": "submitted_at__lt"}  # fmt: skip
 
 
 def time(text):
@@ -21,35 +17,26 @@ def time(text):
 class Command(CallsCommand):
     help = (
         "Call tasks again, each with its arguments and options under a new id: those whose ids "
-        "are given, or those that the filters find. The filters leave out what was retried before, "
-        "so a run that was cut off can be repeated. Exit status: 0 done, 1 some were refused or "
-        "the broker is away, 2 the arguments are wrong."
+        "are given, or those that the filters find, the oldest first. A line has the old id, the "
+        "new one or why it was refused, and the task. The filters leave out what was retried "
+        "before, so a run that was cut off can be repeated."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("ids", nargs="*", metavar="ID", help="Task ids, whatever their state.")
-        which = parser.add_argument_group("filters", "All of them apply. The oldest come first.")
-        which.add_argument("--name", metavar="TASK", help="The task's full name.")
-        which.add_argument("--queue", help="The queue it was sent to.")
-        which.add_argument(
-            "--state",
-            action="append",
-            type=str.upper,
-            help="FAILURE if none is given. Can be given several times.",
-        )
-        which.add_argument("--since", type=time, help="Called then or later: 2026-01-31T18:30.")
-        which.add_argument("--until", type=time, help="Called before that.")
-        parser.add_argument("--dry-run", action="store_true", help="Only say what would be done.")
-        parser.add_argument("--yes", action="store_true", help="With filters: really do it.")
-        self.add_json_argument(parser)
+        super().add_arguments(parser)
+        add = parser.add_argument
+        add("ids", nargs="*", metavar="ID", help="Task ids, whatever their state.")
+        add("--name", metavar="TASK", help="The task's full name.")
+        add("--queue", help="The queue it was sent to.")
+        add("--state", action="append", type=str.upper, help="Several, or FAILURE if none.")
+        add("--since", dest="submitted_at__gte", type=time, help="2026-01-31T18:30, or later.")
+        add("--until", dest="submitted_at__lt", type=time, help="Before that.")
+        add("--dry-run", action="store_true", help="Only say what would be done.")
+        add("--yes", action="store_true", help="With filters: really do it.")
 
     def handle(self, *, ids, state, yes, dry_run, **options):
-        """Retry them. For each a line: the old id, the new one or why it was refused, the task.
-
-        Raises:
-            CommandError: some were refused, the broker is away, or the arguments are wrong.
-        """
-        filters = {lookup: options[name] for name, lookup in FILTERS.items() if options[name]}
+        names = ("name", "queue", "submitted_at__gte", "submitted_at__lt")
+        filters = {name: options[name] for name in names if options[name]}
         filtered = bool(filters or state)
         if bool(ids) == filtered:
             text = (
@@ -64,11 +51,12 @@ class Command(CallsCommand):
         done = refused = 0
         try:
             for task_id in ids:
-                call = get(task_id)
+                found = (calls.filter(task_id=task_id).first() for calls in tables())
+                call = next(filter(None, found), None)
                 new, reason = self.retry(call, dry_run)
                 done, refused = done + (not reason), refused + bool(reason)
-                outcome = {"id": task_id, "retried_as": new, "refused": reason}
-                self.line({**outcome, "task": call and call.name}, options["json"])
+                task = call and call.name
+                self.line(options, id=task_id, retried_as=new, refused=reason, task=task)
         finally:
             word = "would be retried" if dry_run else "retried"
             self.summary(f"{done} {word}, {refused} refused.")
@@ -86,14 +74,11 @@ class Command(CallsCommand):
 
 def find(filters, wanted):
     """Return the task ids of the calls that were not retried yet, the oldest first."""
-    found = []
-    for alias in aliases():
-        calls = TaskCall.objects.using(alias).filter(**filters, retries=None).in_state(*wanted)
-        found += calls.order_by("pk").values_list("task_id", flat=True)
-    return found
-
-
-def get(task_id):
-    """Return a call, in whichever database it is, or None."""
-    found = (TaskCall.objects.using(alias).filter(task_id=task_id).first() for alias in aliases())
-    return next(filter(None, found), None)
+    return [
+        task_id
+        for calls in tables()
+        for task_id in calls.filter(**filters, retries=None)
+        .in_state(*wanted)
+        .order_by("pk")
+        .values_list("task_id", flat=True)
+    ]

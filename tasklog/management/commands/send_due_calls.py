@@ -6,17 +6,11 @@ from tasklog import dispatcher
 
 class Command(BaseCommand):
     help = (
-        "Send the calls whose ETA has come, and those that their process left unsent: what the "
-        "task tasklog.send_due_calls does, for sites whose schedules are cron's or systemd's. Safe "
-        "to run while others do. Exit status: 0 done, 1 the broker is away."
+        "Send the calls whose ETA has come, and those that their process left unsent, for sites "
+        "without beat. Exit status: 0 done, 1 the broker is away."
     )
 
     def handle(self, **options):
-        """Send them.
-
-        Raises:
-            CommandError: the broker is away.
-        """
         try:
             self.stdout.write(f"{dispatcher.send_due_calls()} sent.")
         except OperationalError as error:
