@@ -257,7 +257,8 @@ if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")):
 # retry for 7. One is enough to replace a connection that broke while nothing was sent.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1}
 
-# Default celery.worker.consumer:Consumer, with which a worker can exit when Redis restarts.
+# Default celery.worker.consumer:Consumer, with which a worker can exit when Redis restarts, and
+# leave what it was just beginning at a stop to be run again.
 CELERY_WORKER_CONSUMER = "blog.consumer:Consumer"
 
 # Default 100, then the worker exits. None: it waits for its broker for as long as it takes, also

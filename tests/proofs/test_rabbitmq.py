@@ -76,3 +76,22 @@ def test_confirm_publish(site, rabbitmq):
     site.send("square.delay(2)").wait_for_output("sent")
     rabbitmq.ctl("clear_policy", "full")
     assert TaskCall.objects.unsent().count() == 1, "refused, so it is sent later"
+
+
+def test_what_is_handed_to_a_process_at_a_stop_runs_once(site, folder):
+    """As tests/system/test_warm_shutdown.py shows for Redis."""
+    journal = folder / "journal"
+    worker = site.worker("-c", "1", "--include", "tests.tasks")
+    (pool_process,) = worker.family()[1:]
+    pool_process.suspend()
+    call = "from tests.tasks import early; early.delay({!r}, {}, 0)"
+    site.send(call.format(str(journal), 1)).wait_for_output("sent")
+    worker.wait_for_output("received")
+    worker.popen.terminate()
+    worker.wait_for_output("have to accept")
+    pool_process.resume()
+    assert worker.wait() == 0
+    site.send(call.format(str(journal), 2)).wait_for_output("sent")
+    site.worker("--include", "tests.tasks")
+    wait_for(lambda: "end 2" in journal.read_text(), "the next task")
+    assert journal.read_text().count("start 1") == 1
