@@ -3,6 +3,7 @@
 With an AdminSite of your own: ``site.register(TaskCall, TaskCallAdmin)``, and so on.
 """
 
+from datetime import timedelta
 from functools import cache, partial
 
 from celery import current_app, states
@@ -72,16 +73,14 @@ class NameFilter(Choice):
 
 
 class StatusFilter(Choice):
-    """Of results, which know nothing of what is scheduled."""
-
     title, parameter_name = "state", "status"
 
     def known(self):
-        return [state for state in STATES if state not in (SCHEDULED, SCHEDULED_SENT)]
+        return STATES[2:]  # results know nothing of what is scheduled
 
 
 class Log:
-    """What the admins of calls and of results have in common: people look, and may delete."""
+    """What the admins of calls and of results share: people look, and may delete."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -100,9 +99,8 @@ class Log:
     def response_action(self, request, queryset):
         """Refuse what is meant for more than one page: nobody has seen what it would do."""
         if request.POST.get("select_across") == "1":
-            text = "Choose calls on this page. For more of them there is the command retry_tasks."
-            self.message_user(request, text, messages.ERROR)
-            return None
+            text = "Choose from this page. For more calls there is the command retry_tasks."
+            return self.message_user(request, text, messages.ERROR)
         return super().response_action(request, queryset)
 
     @admin.display(description="state")
@@ -192,7 +190,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
         return queryset.filter(task_id=term) if term else queryset, False
 
     def may(self, request, action):
-        """Whether somebody may do what one of ACTIONS does. Each is a permission of its own."""
+        """Whether somebody may do one of ACTIONS. Each is a permission of its own."""
         return request.user.has_perm(f"tasklog.{action}_taskcall")
 
     def get_actions(self, request):
@@ -203,7 +201,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
         }
 
     def do(self, request, calls, name):
-        """Do what one of ACTIONS does with each call, and say which ids they have from then on."""
+        """Do one of ACTIONS with each call, and say which ids they have from then on."""
         _, done, act = ACTIONS[name]
 
         def outcome(call):
@@ -226,12 +224,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
 
 
 def revoke(call, terminate=False):
-    """Revoke a call that has not ended.
-
-    Raises:
-        NotReplayable: it has.
-        kombu.exceptions.OperationalError: the broker is away.
-    """
+    """Revoke a call. NotReplayable: it has ended."""
     if call.status in states.READY_STATES:
         raise NotReplayable(f"{call} has ended: {call.status}.")
     call.revoke(terminate=terminate)
@@ -263,17 +256,12 @@ def badge(state):
 
 
 def moment(when):
-    """A moment as people say it; the exact one is in the tooltip."""
-    return format_html('<time title="{}">{}</time>', digits(when), naturaltime(when))
+    """A moment as people say it, and exactly in the tooltip."""
+    return format_html('<time title="{}">{}</time>', exact(when), naturaltime(when))
 
 
 def exact(when):
-    """A moment in digits, and as people say it."""
-    return when and f"{digits(when)} ({naturaltime(when)})"
-
-
-def digits(when):
-    return f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    return when and f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def ended_at(call):
@@ -285,17 +273,13 @@ def duration(start, end):
     if not start or not end:
         return None
     seconds = max(0, (end - start).total_seconds())
-    if seconds < 60:
-        return f"{seconds:.2f} s"
-    minutes, hours = seconds // 60, seconds // 3600
-    return f"{minutes:.0f} min" if hours < 1 else f"{hours:.0f} h {minutes % 60:.0f} min"
+    return f"{seconds:.2f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 class TaskResultAdmin(Log, stock_results.TaskResultAdmin):
     """django-celery-results' admin, without what takes seconds with a million rows.
 
-    Its filters and its dates ask the whole table for what occurs, its search looks for parts of
-    each argument, and its pages count all rows.
+    Its filters and dates ask the whole table for what occurs, its search reads all arguments.
     """
 
     list_display = ["state", "task_name", "date_done", "worker", "periodic_task_name", "id_"]

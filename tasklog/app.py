@@ -24,9 +24,9 @@ SENT_LATER = "The broker is away: %s is sent when it is back."
 
 
 class LoggedTask(DjangoTask):
-    """A base class for tasks that want all of tasklog, whatever the settings say.
+    """A base for tasks that want all of tasklog: ``@shared_task(base=LoggedTask)``.
 
-    ``@shared_task(base=LoggedTask)``. For one thing alone: ``@shared_task(outbox=True)``.
+    For one thing alone: ``@shared_task(outbox=True)``.
     """
 
     track = outbox = schedule_eta = True
@@ -49,9 +49,8 @@ class Control(StockControl):
 class Celery(celery.Celery):
     """Celery's application, which writes calls into the database as ``settings.TASKLOG`` says.
 
-    TRACK, OUTBOX and SCHEDULE_ETA can be chosen for a task too (``@shared_task(track=True)``), and
-    for a call (``apply_async(outbox=False)``), which has the last word. What is promised stands in
-    README.md.
+    A task can choose for itself (``@shared_task(track=True)``), and so can a call
+    (``apply_async(outbox=False)``), which has the last word.
     """
 
     control_cls = "tasklog.app:Control"
@@ -64,8 +63,8 @@ class Celery(celery.Celery):
     def send_task(self, name, args=None, kwargs=None, countdown=None, eta=None, **options):
         """Send a task by name. All calls pass here: `delay`, `apply_async`, canvas and beat.
 
-        Takes what Celery's `send_task` does, and ``track``, ``outbox`` and ``schedule_eta``, each
-        a bool or None. `TaskCall.retry` adds ``retry_of``, the call that is made again.
+        Takes what Celery's own does, and ``track``, ``outbox`` and ``schedule_eta`` (bool | None).
+        `TaskCall.retry` adds ``retry_of``, the call that is made again.
 
         Returns:
             AsyncResult: also of a call that is sent later.
@@ -77,8 +76,8 @@ class Celery(celery.Celery):
         retry_of = options.pop("retry_of", None)
         asked = [options.pop(choice, None) for choice in ("track", "outbox", "schedule_eta")]
         when = {"countdown": countdown, "eta": eta}
-        # A task that retries or replaces itself is still the same call. The other is how Celery
-        # looks whether a chord has ended, once a second, with results elsewhere.
+        # A task that retries or replaces itself is still the same call, and Celery asks itself
+        # whether a chord has ended, where results are elsewhere.
         again = options.get("retries") or options.get("replaced_task_nesting")
         if again or name == "celery.chord_unlock":
             return super().send_task(name, args, kwargs, **when, **options)
@@ -110,7 +109,7 @@ class Celery(celery.Celery):
         try:
             return super().send_task(name, args, kwargs, **when, **options)
         except OperationalError:
-            # Without an outbox the caller decides what follows: nobody sends it behind their back.
+            # Without an outbox the caller decides what follows.
             if not (outbox and call.replayable):
                 raise
             call.sent_at = None
@@ -126,7 +125,7 @@ class Celery(celery.Celery):
             args (list): its positional arguments.
             kwargs (dict): its keyword arguments.
             options (dict): as written down.
-            **extra: options for this one time: ``producer``, ``retry``.
+            **extra: options for this one time, as the ``producer``.
 
         Raises:
             kombu.exceptions.OperationalError: the broker is away.
@@ -140,14 +139,14 @@ class Celery(celery.Celery):
 
     @property
     def current_worker_task(self):
-        """The task that runs here. It is not the parent of the calls that it sends for others."""
+        """The task that runs here. Calls that it sends for others are not its children."""
         return None if getattr(self._sending, "now", False) else super().current_worker_task
 
     def _store(self, call, alias):
         """Write a call down. In a worker, a database that is away is waited for, about a minute.
 
         A worker sends the next task of a chain before it stores the result of the last one. What
-        fails there is not the task, and nobody would make it good.
+        fails there fails no task, and nobody would make it good.
         """
         connection = connections[alias]
         if connection.in_atomic_block or not super().current_worker_task:
@@ -173,8 +172,8 @@ class Celery(celery.Celery):
             else:
                 call.mark_sent(alias)
 
-        # Robust: what fails after the commit is logged, and does not fail a request that is done.
-        # But nobody else could send a call whose arguments are hidden.
+        # Robust: what fails after the commit is logged, and fails no request that is done. But
+        # nobody else could send a call whose arguments are hidden.
         transaction.on_commit(send_call, using=alias, robust=call.replayable)
 
     def _result(self, call, options):
@@ -187,7 +186,7 @@ class Celery(celery.Celery):
         return result
 
     def _add_schedules(self, sender, **kwargs):
-        """Let beat send tasklog's own tasks, in a site that has something for them to do."""
+        """Let beat send tasklog's own tasks, where there is something for them to do."""
         for name, every, needed in (
             ("tasklog.send_due_calls", conf.get("SEND_EVERY"), conf.dispatches()),
             ("tasklog.end_lost_calls", conf.get("END_LOST_EVERY"), conf.get("TRACK")),
@@ -199,7 +198,7 @@ class Celery(celery.Celery):
 def choose(asked, task, ignore_result):
     """Yield whether to track, to use the outbox, and to keep ETAs: as asked, as the task, the site.
 
-    A result that nobody wants is not tracked unless call or task ask for it.
+    A result that nobody wants is tracked only where call or task ask for it.
     """
     for choice, wanted in zip(("track", "outbox", "schedule_eta"), asked, strict=True):
         if wanted is None:

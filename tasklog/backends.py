@@ -34,8 +34,8 @@ class DatabaseBackend(Chords, StockBackend):
 
     What a row says only ever becomes better. SUCCESS is final. FAILURE and REVOKED give way to
     another end alone: a message that is delivered again after a lost worker may still succeed.
-    `forget()` a result to run a task again under its id. What a store does not know stays as it is;
-    the traceback stays until SUCCESS clears it.
+    `forget()` a result to run a task again under its id. What a store does not know stays as it
+    is; the traceback stays until SUCCESS clears it.
 
     ``date_done`` of a row is the time of its last change, as the table does not allow NULL; read
     back, it is there for finished tasks only. Django's ``post_save`` is sent for each state.
@@ -59,7 +59,6 @@ class DatabaseBackend(Chords, StockBackend):
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
 
     def _rows(self, model):
-        """The rows of a model: where the setting says, or where the routers say."""
         return model._default_manager.using(conf.get("RESULTS_DATABASE"))
 
     def exception_safe_to_retry(self, exc):
@@ -148,8 +147,8 @@ class DatabaseBackend(Chords, StockBackend):
         known = listened and rows.filter(task_id=task_id).exists()
         final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
         row, written = self.TaskModel(task_id=task_id, **values), False
-        # An upsert uses up a number of the id sequence even where it updates, and the table's ids
-        # end at 2³¹. So a row that is likely to be there is updated.
+        # An upsert uses up an id of the table even where it updates, and these end at 2³¹. So a row
+        # that is likely to be there is updated.
         if self.app.conf.task_track_started and values["status"] != states.STARTED:
             written = update(row, alias, values, final)
         if not written:
@@ -280,7 +279,7 @@ class DatabaseBackend(Chords, StockBackend):
         """Delete what is older than CELERY_RESULT_EXPIRES, in batches, each in its own transaction.
 
         Results of finished tasks with their calls, saved groups, and the counters of chords that
-        can never end, because a member's result has expired. `celery.backend_cleanup` calls it.
+        can never end, because a member's result has expired.
 
         Returns:
             dict[str, int]: how many were deleted, by kind. None where results do not expire.
@@ -301,7 +300,6 @@ class DatabaseBackend(Chords, StockBackend):
             "chords": sum(counter.delete()[0] for counter in dict.fromkeys(chords)),
             "results": delete_in_batches(expired.order_by("date_done")),
             "groups": delete_in_batches(groups.order_by("date_done")),
-            # A call goes with its result. Here, those that never have one.
             "calls": clean_up_calls(maybe_timedelta(self.expires)),
         }
 

@@ -1,8 +1,8 @@
 """Lists in the admin that stay quick with millions of rows.
 
-The admin's own counts all rows, joins before it sorts, and reads every column. Here the keys of all
-pages come first, from one index, and then the rows of one page. What no index finds is looked for
-among the latest calls, and the page says so.
+The admin's own counts all rows, joins before it sorts, and reads every column. Here come first
+the keys of all pages, from one index, and then the rows of one page. What no index finds is
+looked for among the latest calls, and the page says so.
 """
 
 from celery import states

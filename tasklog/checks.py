@@ -74,16 +74,15 @@ def check_celery(**kwargs):
     app = current_app._get_current_object()
     if not isinstance(app, Celery):
         yield Error(
-            f"TASKLOG asks for something, but calls do not pass through tasklog: the Celery "
-            f"application is {app!r}.",
+            f"Calls do not pass through tasklog: the Celery application is {app!r}.",
             hint="In the module that makes it, import Celery from tasklog instead of celery. "
             "Import that module in your project's __init__.py.",
             id="tasklog.E003",
         )
     if app.conf.task_always_eager:
         yield Warning(
-            "CELERY_TASK_ALWAYS_EAGER runs each call at once, in the process that makes it: none "
-            "is recorded, none waits for a commit or an ETA.",
+            "CELERY_TASK_ALWAYS_EAGER runs each call at once: none is recorded, none waits for a "
+            "commit or an ETA.",
             hint="Test with a real worker, or test the functions that your tasks call.",
             id="tasklog.W001",
         )

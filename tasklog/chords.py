@@ -19,11 +19,11 @@ class Chords:
 
     A counter for each chord only saves work. Each member of the header stores its result, then
     counts down in one statement; whoever finds the counter at 1 looks at the results themselves.
-    A member that is delivered twice makes somebody look too early, never send too early.
+    So a member that is delivered twice makes somebody look too early, never send too early.
 
     Of several who find all finished, the one who deletes the counter sends the body, in the same
-    transaction: with the outbox both happen or neither. A worker that is killed before that
-    transaction leaves the chord waiting; with `acks_late` the member comes again.
+    transaction: with the outbox both happen or neither. A worker that is killed before that leaves
+    the chord waiting; with `acks_late` the member comes again.
     """
 
     def apply_chord(self, header_result_args, body, **kwargs):
@@ -83,7 +83,7 @@ class Chords:
 
 
 def members(header):
-    """Return the ids (list[str]) of the tasks in a header, those of nested groups too, in order."""
+    """Return the ids (list[str]) of the tasks in a header, those of nested groups too."""
     if isinstance(header, ResultSet):
         return list(dict.fromkeys(task_id for part in header for task_id in members(part)))
     return [header.id]

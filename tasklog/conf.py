@@ -3,25 +3,16 @@
 from django.conf import settings
 
 DEFAULTS = {
-    # Each call is in the table before it is sent, unless it ignores its result.
-    "TRACK": False,
-    # In a transaction a call is sent on commit; one that was not sent is sent later.
-    "OUTBOX": False,
-    # Calls with an ETA or a countdown wait in the table.
-    "SCHEDULE_ETA": False,
-    # Seconds between two dispatchers that beat sends, and how many calls one claims at once.
-    "SEND_EVERY": 5,
-    "BATCH_SIZE": 500,
-    # Seconds that a committed call is left to the process that made it.
-    "RESEND_AFTER": 30,
-    # Seconds between two looks at calls whose worker was killed, with TRACK.
-    "END_LOST_EVERY": 60,
-    # Database aliases with the table of calls, besides the one that the routers name.
-    "DATABASES": [],
-    # Store what JSON cannot carry as text. Without it, such a result is a failure.
-    "FORCE_JSON": False,
-    # The alias through which results are written. None: the one that the routers name.
-    "RESULTS_DATABASE": None,
+    "TRACK": False,  # each call is in the table before it is sent
+    "OUTBOX": False,  # in a transaction, on commit; what was not sent is sent later
+    "SCHEDULE_ETA": False,  # calls with an ETA wait in the table
+    "SEND_EVERY": 5,  # seconds between two dispatchers
+    "BATCH_SIZE": 500,  # calls that one claims at once
+    "RESEND_AFTER": 30,  # seconds that a committed call is left to its process
+    "END_LOST_EVERY": 60,  # seconds between two looks at lost calls
+    "DATABASES": [],  # aliases with a table of calls, besides the routers'
+    "FORCE_JSON": False,  # results that JSON cannot carry are stored as text
+    "RESULTS_DATABASE": None,  # the alias for results, if not the routers'
 }
 
 

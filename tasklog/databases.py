@@ -24,10 +24,7 @@ def tables():
 
 
 def for_a_call(alias=None):
-    """Return where a call belongs, and whether a transaction is open there, as (str, bool).
-
-    That is where the transaction is, or the alias where it has to be.
-    """
+    """Return where a call belongs (str): where a transaction is open, and whether one is (bool)."""
     known = [alias] if alias else aliases()
     for alias in known:
         if connections[alias].in_atomic_block:
@@ -36,17 +33,14 @@ def for_a_call(alias=None):
 
 
 def still(field, moment):
-    """Return the condition that a column says what it said when this process read it.
+    """Return the condition (Q) that a column says what it said when this process read it.
 
     SQLite compares texts. What it writes for ``Now()`` has three decimals, and what Django writes
     for the same moment has six or none, so no such column ever equals what was read from it.
 
     Args:
-        field (str): the name of a field that only ever moves forward.
+        field (str): the name of a field that only ever moves forward, by a millisecond at least.
         moment (datetime | None): what was read from it.
-
-    Returns:
-        Q: not true any more from a millisecond later on.
     """
     if moment is None:
         return Q(**{field: None})

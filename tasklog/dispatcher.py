@@ -25,9 +25,8 @@ logger = logging.getLogger(__name__)
 def send_due_calls(seconds=None):
     """Send what is due, until nothing is, or until the time is over.
 
-    A scheduled call is sent at most once: what is cut off between the claim and the note that it
-    was sent stays visible (`TaskCallQuerySet.stale_scheduled`). A call that its process left unsent
-    is sent at least once.
+    A scheduled call is sent at most once: what is cut off between claim and note stays visible.
+    A call that its process left unsent is sent at least once.
 
     Args:
         seconds (float | None): how long to go on. None: for as long as it takes.
@@ -36,8 +35,7 @@ def send_due_calls(seconds=None):
         int: how many calls were sent.
 
     Raises:
-        kombu.exceptions.OperationalError: the broker is away. What was claimed and not tried waits
-            for the next dispatcher.
+        kombu.exceptions.OperationalError: the broker is away. What was not tried stays due.
     """
     deadline = time.monotonic() + seconds if seconds else float("inf")
     sent = 0
@@ -65,16 +63,10 @@ class Events(EventDispatcher):
 
 
 def find_abandoned(calls):
-    """Return the committed calls that their process has not sent, though it had the time to.
+    """Return the calls (TaskCallQuerySet) that their process has not sent, the oldest first.
 
-    When it was committed stands nowhere, so the time is counted from when a dispatcher first saw
-    the call. A call with a result was sent: only the note of it is missing.
-
-    Args:
-        calls (TaskCallQuerySet): all calls of a database.
-
-    Returns:
-        TaskCallQuerySet: the oldest first.
+    It had the time to, counted from when a dispatcher first saw the call: when it was committed
+    stands nowhere. A call with a result was sent: only the note of it is missing.
     """
     unsent = calls.unsent().exclude(args=None)
     unsent.filter(claimed_at=None).update(claimed_at=Now())
@@ -86,13 +78,10 @@ def find_abandoned(calls):
 
 
 def claim(queryset):
-    """Take a batch of calls, so that no other dispatcher does.
+    """Take a batch of calls (list[TaskCall]), so that no other dispatcher does.
 
-    Args:
-        queryset (TaskCallQuerySet): what may be taken. Once taken, a call has to be out of it.
-
-    Returns:
-        list[TaskCall]: at most BATCH_SIZE, in the queryset's order; empty when all are taken.
+    A call has to be out of `queryset` (TaskCallQuerySet) once it is taken. At most BATCH_SIZE, in
+    its order; none when all are taken.
     """
     size, alias = conf.get("BATCH_SIZE"), queryset.db
     if connections[alias].features.has_select_for_update_skip_locked:
@@ -128,7 +117,7 @@ def send(claimed, calls, once, **through):
     Raises:
         kombu.exceptions.OperationalError: the broker went away. The calls that were not tried are
             given back; of the one in the middle nobody knows, so it stays claimed if `once`.
-        billiard.exceptions.SoftTimeLimitExceeded: the task that sends them took too long. The same.
+        billiard.exceptions.SoftTimeLimitExceeded: it took too long. The same.
     """
     sent, tried = [], 0
     try:
@@ -151,14 +140,7 @@ def send(claimed, calls, once, **through):
 
 
 def withdraw(task_ids):
-    """Take calls out of the table's queue, so that nobody sends them.
-
-    Args:
-        task_ids (Iterable[str]): of any calls.
-
-    Returns:
-        list[str]: of those that were still waiting.
-    """
+    """Keep calls that still wait from being sent. Takes and returns task ids (list[str])."""
     waiting = Q(sent_at=None) & (Q(claimed_at=None) | Q(eta=None))
     return [
         task_id

@@ -17,12 +17,12 @@ LONGEST = 50_000  # characters that are shown
 
 
 def show_json(value):
-    """Return any value as indented JSON, in HTML; what JSON does not know as text."""
+    """Return any value as indented JSON, in HTML."""
     return show(json.dumps(value, indent=2, ensure_ascii=False, default=str), JsonLexer)
 
 
 def show_stored(row):
-    """Return what a TaskResult holds, in HTML: JSON indented, the rest as it is. Else None."""
+    """Return what a TaskResult or None holds, in HTML: JSON indented, the rest as it is."""
     if row is None or row.result is None:
         return None
     if row.content_type == "application/json" and len(row.result) <= LONGEST:
@@ -32,17 +32,12 @@ def show_stored(row):
 
 
 def show_traceback(text):
-    """Return a traceback in HTML. None if there is none."""
+    """Return a traceback or None in HTML."""
     return show(text, PythonTracebackLexer) if text else None
 
 
 def show(text, lexer=None):
-    """Return a text in HTML, the beginning if it is long.
-
-    Args:
-        text (str): any.
-        lexer (type | None): one of Pygments', or None for plain text.
-    """
+    """Return a text in HTML, the beginning if it is long. `lexer` is a class of Pygments'."""
     left_out, text = len(text) - LONGEST, text[:LONGEST]
     if lexer:
         text = mark_safe(highlight(text, lexer(), HtmlFormatter(nowrap=True)))  # it escapes

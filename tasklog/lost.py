@@ -13,7 +13,7 @@ from .databases import still, tables
 
 logger = logging.getLogger(__name__)
 
-# What a task that runs says of itself; PROGRESS is Celery's own example of a custom state.
+# What a task that runs says of itself. PROGRESS is the example of Celery's own documentation:
 # https://docs.celeryq.dev/en/stable/userguide/tasks.html#custom-states
 RUNNING = (states.STARTED, "PROGRESS")
 
@@ -21,9 +21,7 @@ GRACE = timedelta(minutes=1)  # for a worker that is slow to kill, and for clock
 
 
 def end_lost_calls(grace=GRACE):
-    """Store FAILURE for each lost call. A chord that waits for it fails too; errbacks are called.
-
-    Safe to run twice, and at the same time.
+    """Store FAILURE for each lost call: chords and errbacks hear of it. Several may run at once.
 
     Args:
         grace (timedelta): how much longer than its time limit nothing was heard of a lost call.
@@ -51,7 +49,7 @@ def end_lost_calls(grace=GRACE):
 
 
 def find_lost(calls, grace=GRACE):
-    """Yield each lost call (TaskCall) and its hard time limit in seconds. Arguments as above.
+    """Yield each lost call (TaskCall) and its hard time limit in seconds. `grace` as above.
 
     Calls without one may run for ever, and are left out. So are tasks with ``acks_late`` and those
     that this process does not know: the broker delivers the message of a killed worker again.
@@ -73,18 +71,13 @@ def request_of(call):
 
     Where the arguments are hidden, so are links and chord, and nobody is told.
     """
-    options = call.options
-    return Context(
-        id=call.task_id,
-        task=call.name,
-        hostname=call.result.worker,
-        ignore_result=call.ignore_result,
-        root_id=options.get("root_id", call.task_id),
-        parent_id=options.get("parent_id"),
-        group=options.get("group_id"),
-        group_index=options.get("group_index"),
-        chord=options.get("chord"),
-        chain=options.get("chain"),
-        errbacks=maybe_list(options.get("link_error")),
-        delivery_info={},
-    )
+    known = {
+        "id": call.task_id,
+        "task": call.name,
+        "hostname": call.result.worker,
+        "ignore_result": call.ignore_result,
+        "group": call.options.get("group_id"),
+        "errbacks": maybe_list(call.options.get("link_error")),
+        "delivery_info": {},
+    }
+    return Context({"root_id": call.task_id, **call.options, **known})

@@ -14,7 +14,7 @@ from .rows import delete_in_batches, execute
 SCHEDULED = "SCHEDULED"  # waits in the table for its ETA
 SCHEDULED_SENT = "SCHEDULED_SENT"  # its ETA has come, and it was sent; no worker has begun it
 
-# Options that tie a call to the moment, or to the canvas which it was part of.
+# Options that tie a call to the moment, or to its canvas.
 TIES = {"chord", "eta", "group_id", "group_index", "parent_id", "reply_to", "root_id"}
 
 STATE = Coalesce(
@@ -74,7 +74,7 @@ class TaskCallQuerySet(models.QuerySet):
 
         Args:
             older_than (timedelta): how long they have been silent.
-            acceptable_states (Iterable[str]): states which are fine, however long they last.
+            acceptable_states (Iterable[str]): are fine, however long they last.
 
         Returns:
             TaskCallQuerySet: with ``heard_at``, the one that has been silent for longest first.
@@ -104,10 +104,9 @@ class TaskCallQuerySet(models.QuerySet):
         """Annotate ``value``, the result, for lookups into its JSON: ``value__words__gt=100``.
 
         https://docs.djangoproject.com/en/5.2/topics/db/queries/#querying-jsonfield
-
         Of a FAILURE it has ``exc_type``, ``exc_message`` and ``exc_module``. It is None where there
-        is none, or the database cannot read it: another serialiser, NaN, Infinity, the character 0.
-        Each result that is looked at is parsed, so filter by something with an index too.
+        is none, or the database cannot read it. Each result that is looked at is parsed, so filter
+        by something with an index too.
         """
         readable = Q(result__content_type="application/json")
         for pattern in NOT_JSON:
@@ -158,8 +157,7 @@ class TaskCallQuerySet(models.QuerySet):
 class TaskCall(models.Model):
     """A call of a task: what was asked for, when, and how it was sent.
 
-    Where the caller hides arguments (``argsrepr``, ``kwargsrepr``), ``args`` and ``kwargs`` are
-    None, and the call cannot be sent from here.
+    ``args`` and ``kwargs`` are None where the caller hides them (``argsrepr``, ``kwargsrepr``).
     """
 
     # With its result goes the call: `forget()` and the cleanup of results take both.
@@ -220,7 +218,7 @@ class TaskCall(models.Model):
             raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
 
     def store(self, alias):
-        """Insert it into a database, in one statement. Made again under its id, it is replaced."""
+        """Insert it into a database, in one statement, or replace the row with its task id."""
         fields = [field for field in self._meta.concrete_fields if not field.primary_key]
         TaskCall.objects.using(alias)._insert(
             [self],
@@ -242,8 +240,8 @@ class TaskCall(models.Model):
     def retry(self):
         """Call the task again, at once: the same arguments and options, under a new id.
 
-        An expiry is counted anew. What ties it to the canvas that it was part of (group, chord,
-        parent) is left out: that has had its result.
+        An expiry is counted anew. What ties it to the canvas that it was part of is left out: that
+        has had its result.
 
         Returns:
             AsyncResult: of the new call, whose ``retry_of`` is this one.
@@ -259,13 +257,13 @@ class TaskCall(models.Model):
         return current_app.send_task(self.name, self.args, self.kwargs, retry_of=self, **options)
 
     def resend(self):
-        """Send the message again, under its own id. If the message was not lost, it runs twice.
+        """Send the message again, under its own id. If it was not lost, the task runs twice.
 
         Returns:
             AsyncResult: of this call.
 
         Raises:
-            NotReplayable: the caller has hidden the arguments, or the call has ended: see `retry`.
+            NotReplayable: the caller has hidden the arguments, or the call has ended.
             kombu.exceptions.OperationalError: the broker is away.
         """
         self.check_replayable()

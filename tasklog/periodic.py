@@ -11,12 +11,7 @@ from .models import NotReplayable
 
 
 def run_now(task):
-    """Call a periodic task with all that its row says, as beat reads it.
-
-    When it runs next by its schedule does not change.
-
-    Args:
-        task (PeriodicTask): enabled or not.
+    """Call a periodic task (PeriodicTask) with all that its row says, as beat reads it.
 
     Returns:
         AsyncResult: of the call.
@@ -40,8 +35,7 @@ class PeriodicTaskAdmin(stock.PeriodicTaskAdmin):
     Its own drops expiry, priority, exchange, routing key and headers.
     """
 
-    # Its own has an inline script, which a Content-Security-Policy forbids. It put the chosen
-    # crontab into words before it was saved; now those of the saved one stand below it.
+    # Its own has an inline script, which a Content-Security-Policy forbids.
     change_form_template = None
 
     def get_actions(self, request):

@@ -34,12 +34,12 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
         kwargs (dict | None): keyword arguments.
         countdown (float | None): seconds from now.
         eta (datetime | str | None): when to run.
-        options (dict): the others, as send_task() got them, with a ``task_id``.
+        options (dict): the others, with a ``task_id``.
         waits (bool): whether it waits in the table for its ETA.
 
     Returns:
         tuple[TaskCall, list]: the row, not stored yet, and what the message needs: positional
-        arguments, keyword arguments and options, all as they are now, whatever becomes of them.
+        arguments, keyword arguments and options, as they are now.
 
     Raises:
         kombu.exceptions.EncodeError: an argument or option is nothing that JSON can carry.
@@ -68,10 +68,7 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
 
 
 def resolve(app, name, args, kwargs, options):
-    """Return the options with all that depends on where and when the call is made.
-
-    That is the queue, the parent, whom to answer, and when it expires. Arguments as for `record`.
-    """
+    """Return the options with all that depends on where and when the call is made."""
     kept = {key: value for key, value in options.items() if value is not None}
     router = kept.get("router") or app.amqp.router
     route_name, task = kept.get("route_name") or name, kept.get("task_type") or app._tasks.get(name)
@@ -108,7 +105,7 @@ def freeze(name, args, kwargs, options):
     is taken for one of Celery's own, and the worker would drop the message.
 
     Raises:
-        kombu.exceptions.EncodeError: JSON cannot carry one. It is named, with type and reason.
+        kombu.exceptions.EncodeError: JSON cannot carry one. It is named.
     """
     args, kwargs = list(args or ()), dict(kwargs or {})
     try:
@@ -131,7 +128,6 @@ def freeze(name, args, kwargs, options):
 def hides_arguments(options):
     """Whether the caller hides arguments, of this call or of one that follows it.
 
-    ``argsrepr`` and ``kwargsrepr`` are how Celery keeps secrets out of logs and results.
     https://docs.celeryq.dev/en/stable/userguide/tasks.html#hiding-sensitive-information-in-arguments
     """
     if isinstance(options, dict):

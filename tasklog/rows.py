@@ -1,4 +1,4 @@
-"""What Django's querysets do not offer: conditional stores in one statement, deletes in batches."""
+"""What querysets do not offer: conditional stores in one statement, deletes in batches."""
 
 from functools import cache
 
@@ -36,7 +36,7 @@ def upsert(row, alias, changed, unless):
 
 @cache
 def statements(model, alias, changed, states):
-    """Return UPDATE and INSERT. Kept, because to make the SQL takes longer than to run it."""
+    """Return UPDATE and INSERT. Kept: to make the SQL takes longer than to run it."""
     quote = connections[alias].ops.quote_name
     table = quote(model._meta.db_table)
     task_id, status, *changed = (
@@ -72,7 +72,7 @@ def execute(alias, sql, params):
 def storable(model, values):
     """Return values (dict) that every database takes for the fields of a model.
 
-    NUL and lone surrogates, which PostgreSQL refuses, are escaped. What is too long is cut.
+    PostgreSQL refuses NUL, and UTF-8 lone surrogates: they are escaped. What is too long is cut.
     """
     kept = {}
     for name, value in values.items():

@@ -10,9 +10,8 @@ QUIET = {
     "track": False,
     "outbox": False,
     "schedule_eta": False,
-    # Seconds: a night without workers leaves some hundred and no thousands. Not SEND_EVERY: behind
-    # a queue that is longer than that, each would expire, and nothing would be sent any more. Here
-    # and not in beat's entry: django-celery-beat does not store an entry's `expires`.
+    # Seconds: a night without workers leaves few behind. Not SEND_EVERY: behind a queue that takes
+    # longer, each would expire. Not in beat's entry: django-celery-beat does not store it there.
     "expires": 3600,
 }
 

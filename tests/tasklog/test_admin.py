@@ -340,7 +340,7 @@ def test_durations_are_shown(browser):
     TaskCall.objects.update(sent_at=F("sent_at") - timedelta(minutes=90))
     TaskResult.objects.update(date_done=F("date_started") + timedelta(seconds=1.5))
     text = browser.get(LIST).content.decode()
-    assert "1 h 30 min" in text
+    assert "1:30:00" in text
     assert "1.50 s" in text
 
 
