@@ -37,7 +37,7 @@ def known_tasks():
 
 
 class Choice(admin.SimpleListFilter):
-    """Offers what the site knows: which values occur would take a look at each row."""
+    """Offers what the site knows. To see which values occur, a database reads all rows."""
 
     def lookups(self, request, model_admin):
         return [(value, value) for value in self.known()]
@@ -183,11 +183,12 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
 
     def get_search_results(self, request, queryset, term):
         """Search by task id or exact name. Both have an index; parts of a text have none."""
-        term = term.strip()
-        names = [name for name in known_tasks() if term and f".{name}".endswith(f".{term}")]
+        if not (term := term.strip()):
+            return queryset, False
+        names = [name for name in known_tasks() if f".{name}".endswith(f".{term}")]
         if names or TaskCall.objects.filter(name=term).exists():  # one that was known once
             return queryset.filter(name__in=names or [term]), False
-        return queryset.filter(task_id=term) if term else queryset, False
+        return queryset.filter(task_id=term), False
 
     def may(self, request, action):
         """Whether somebody may do one of ACTIONS. Each is a permission of its own."""

@@ -21,7 +21,7 @@ from . import conf
 from .chords import Chords, members
 from .cleanup import clean_up_calls
 from .databases import tables
-from .rows import delete_in_batches, in_batches, storable, update, upsert
+from .rows import delete_in_batches, in_batches, storable, store
 
 logger = get_logger(__name__)
 
@@ -144,22 +144,17 @@ class DatabaseBackend(Chords, StockBackend):
         """Write a row unless that would go backwards, and tell Django's signal."""
         rows = self.TaskModel._default_manager.using(alias)
         listened = post_save.has_listeners(self.TaskModel)
-        known = listened and rows.filter(task_id=task_id).exists()
+        created = listened and not rows.filter(task_id=task_id).exists()
         final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
-        row, written = self.TaskModel(task_id=task_id, **values), False
-        # An upsert uses up an id of the table even where it updates, and these end at 2³¹. So a row
-        # that is likely to be there is updated.
-        if self.app.conf.task_track_started and values["status"] != states.STARTED:
-            written = update(row, alias, values, final)
-        if not written:
-            written = upsert(row, alias, values, final)
-        if not written:
+        row = self.TaskModel(task_id=task_id, **values)
+        started = self.app.conf.task_track_started and values["status"] != states.STARTED
+        if not store(row, alias, values, final, known=started):
             logger.info("%s of %s came after its end", values["status"], task_id)
         elif listened:
             post_save.send(
                 sender=self.TaskModel,
                 instance=rows.get(task_id=task_id),
-                created=not known,
+                created=created,
                 update_fields=None,
                 raw=False,
                 using=alias,
@@ -213,15 +208,7 @@ class DatabaseBackend(Chords, StockBackend):
         """Wait until tasks are finished, with one statement a look.
 
         It looks at once, after a millisecond, and then whenever a quarter more has passed of the
-        time since it began. A task that has no row yet is waited for like any other.
-
-        Args:
-            task_ids (Iterable[str]): of the tasks.
-            timeout (float | None): seconds.
-            interval (float): the longest pause between two looks, in seconds.
-            on_message (Callable[[dict], None] | None): is told what is known of each.
-            on_interval (Callable[[], None] | None): is called after each look.
-            max_iterations (int | None): how many looks.
+        time since it began, `interval` seconds at most. Arguments as for Celery's own, in seconds.
 
         Yields:
             tuple[str, dict]: task id and what is known, in the order in which they finish.

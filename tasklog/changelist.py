@@ -21,17 +21,17 @@ WAITING = (states.PENDING, SCHEDULED, SCHEDULED_SENT)  # no result row has them
 
 
 class ResultList(ChangeList):
-    """A list whose rows come by their keys. It counts no more of them than PAGED."""
+    """A list whose rows come by their keys, of which it reads no more than PAGED."""
 
     key = "pk"
     note = ""  # says where was not looked
 
     def get_keys(self):
-        """Return the keys in the order of the list, as a QuerySet or a list."""
+        """Return the keys (QuerySet | list) in the order of the list."""
         return self.queryset.values_list("pk", flat=True)
 
     def get_rows(self):
-        """Return the QuerySet that has the rows: without what can be large."""
+        """Return the rows, without what can be large."""
         return self.root_queryset.defer("result", "traceback", "meta", "task_args", "task_kwargs")
 
     def get_results(self, request):
@@ -76,6 +76,7 @@ class CallList(ResultList):
 
     def get_keys(self):
         chosen = self.get_filters_params(self.params)
+        chosen = {name: value for name, value in chosen.items() if value}
         if not self.query and set(chosen) == {"state"}:
             state = chosen["state"]
             if state not in WAITING:
@@ -92,8 +93,8 @@ class CallList(ResultList):
         super().get_results(request)
         if self.left_out:
             self.note = (
-                f"{self.left_out} of this page were not written down when they were called (see "
-                f"TRACK). They are among the task results alone."
+                f"{self.left_out} of this page were not written down when they were called: see "
+                f"the task results."
             )
 
     def among_latest(self, name):
@@ -105,9 +106,9 @@ class CallList(ResultList):
         if last is None:
             return sorted(found.pks(), reverse=True)
         self.note = (
-            f"Looked for among the latest {LATEST:,} calls, which were made since "
-            f"{timezone.localtime(last[1]):%Y-%m-%d %H:%M}. The command find_stale_tasks finds "
-            f"older ones that have not ended, retry_tasks --dry-run any other."
+            f"Looked for among the latest {LATEST:,} calls, made since "
+            f"{timezone.localtime(last[1]):%Y-%m-%d %H:%M}. Older ones are found by the commands "
+            f"find_stale_tasks and retry_tasks --dry-run."
         )
         waiting = found.filter(sent_at=None).order_by("-pk").pks()[:LATEST]
         return sorted({*found.filter(pk__gte=last[0]).pks(), *waiting}, reverse=True)

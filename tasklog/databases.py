@@ -36,11 +36,8 @@ def still(field, moment):
     """Return the condition (Q) that a column says what it said when this process read it.
 
     SQLite compares texts. What it writes for ``Now()`` has three decimals, and what Django writes
-    for the same moment has six or none, so no such column ever equals what was read from it.
-
-    Args:
-        field (str): the name of a field that only ever moves forward, by a millisecond at least.
-        moment (datetime | None): what was read from it.
+    for the same moment has six or none. So the field (str) has to be one that only moves forward,
+    by a millisecond at least, from the moment (datetime | None) that was read from it.
     """
     if moment is None:
         return Q(**{field: None})

@@ -109,14 +109,14 @@ def send(claimed, calls, once, **through):
         claimed (list[TaskCall]): which to send.
         calls (TaskCallQuerySet): all calls of their database.
         once (bool): rather not at all than twice.
-        **through: options that all share: the connected ``producer``, the ``event_dispatcher``.
+        **through: options that all share, as the connected ``producer``.
 
     Returns:
         int: how many were sent.
 
     Raises:
-        kombu.exceptions.OperationalError: the broker went away. The calls that were not tried are
-            given back; of the one in the middle nobody knows, so it stays claimed if `once`.
+        kombu.exceptions.OperationalError: the broker went away. What was not tried is given back;
+            of the call in the middle nobody knows, so it stays claimed if `once`.
         billiard.exceptions.SoftTimeLimitExceeded: it took too long. The same.
     """
     sent, tried = [], 0

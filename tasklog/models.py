@@ -36,7 +36,7 @@ NOT_JSON = (
     r"(?<!\\ud[89ab]..)\\ud[c-f]",
 )
 
-# It does not wait for the disk: if a power cut takes this note, the call is sent again.
+# It does not wait for the disk: if a power cut takes it, the call is sent again.
 NOTE_SENT = """
     UPDATE tasklog_taskcall SET sent_at = statement_timestamp()
     WHERE task_id = %s AND set_config('synchronous_commit', 'off', true) = 'off'

@@ -25,16 +25,10 @@ OPEN = ("argsrepr", "kwargsrepr", "queue", "priority", "expires")
 
 
 def record(app, name, args, kwargs, *, countdown, eta, options, waits):
-    """Write down a call.
+    """Write down a call. Takes what `Celery.send_task` does; `options` (dict) have a ``task_id``.
 
     Args:
         app (Celery): routes the call.
-        name (str): of the task.
-        args (list | tuple | None): positional arguments.
-        kwargs (dict | None): keyword arguments.
-        countdown (float | None): seconds from now.
-        eta (datetime | str | None): when to run.
-        options (dict): the others, with a ``task_id``.
         waits (bool): whether it waits in the table for its ETA.
 
     Returns:

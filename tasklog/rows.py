@@ -7,31 +7,29 @@ from django.db import connections
 BATCH = 5000  # rows in one statement; SQLite takes 32,766 parameters
 
 
-def update(row, alias, changed, unless):
-    """Update the row of a task, unless that has one of some states.
+def store(row, alias, changed, unless, known):
+    """Write the row of a task in one statement, unless that has one of some states.
+
+    Django's `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
 
     Args:
         row (TaskResult): what to store, with its ``task_id``.
         alias (str): the database.
         changed (Iterable[str]): the fields to store.
         unless (list[str]): the states that stay.
+        known (bool): there is likely to be a row. An insert uses up an id of the table even where
+            it updates, and these end at 2³¹.
 
     Returns:
         bool: whether anything was written.
     """
-    sql, _ = statements(type(row), alias, tuple(changed), len(unless))
-    values = [prepared(row, row._meta.get_field(name), alias) for name in changed]
-    return execute(alias, sql, [*values, row.task_id, *unless])
-
-
-def upsert(row, alias, changed, unless):
-    """Insert the row of a task. Where it has one, do as `update` does, with the same arguments.
-
-    Django's `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
-    """
-    _, sql = statements(type(row), alias, tuple(changed), len(unless))
+    update, insert = statements(type(row), alias, tuple(changed), len(unless))
+    if known:
+        values = [prepared(row, row._meta.get_field(name), alias) for name in changed]
+        if execute(alias, update, [*values, row.task_id, *unless]):
+            return True
     values = [prepared(row, field, alias, add=True) for field in stored_fields(type(row))]
-    return execute(alias, sql, [*values, *unless])
+    return execute(alias, insert, [*values, *unless])
 
 
 @cache

@@ -79,21 +79,16 @@ class CallsCommand(BaseCommand):
 
 
 class FindCommand(CallsCommand):
-    """Base of the commands that list calls which are silent for too long, and send them again."""
+    """Base of the commands that list calls which are silent for too long, and send them again.
+
+    Each says which calls it finds (``find``), and what it tells about one (``about``).
+    """
 
     resend_is = found = ""
 
     def add_arguments(self, parser):
         super().add_arguments(parser)
         parser.add_argument("--resend", action="store_true", help=self.resend_is)
-
-    def find(self, calls, age, options):
-        """Return those of the calls (TaskCallQuerySet) that are found."""
-        raise NotImplementedError
-
-    def about(self, call):
-        """Return what the line of a call says (dict)."""
-        raise NotImplementedError
 
     def resend(self, call):
         """Send a call, unless somebody else has just done so. Returns why not, or None."""

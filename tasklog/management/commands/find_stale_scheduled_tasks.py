@@ -8,8 +8,8 @@ class Command(FindCommand):
     )
     age_is = "How long ago the ETA was."
     resend_is = (
-        "Send them, under their own ids. One that was claimed may have been sent by the dispatcher "
-        "that was cut off, and then runs twice."
+        "Send them. One that was claimed may have been sent by the dispatcher that was cut off: "
+        "then it runs twice."
     )
     found = "Scheduled calls that were not sent"
 

@@ -4,12 +4,12 @@ from tasklog.management.base import FindCommand
 class Command(FindCommand):
     help = (
         "List the calls that have not ended, and of which nothing was heard for a long time: id, "
-        "task, state, and since when. The one that has been silent for longest comes first."
+        "task, state, and since when."
     )
     age_is = "How long they have been silent."
     resend_is = (
-        "Send those that were sent and not begun, under their own ids: their message was lost. "
-        "Look at the queue first: if it still waits there, it runs twice."
+        "Send those again that were sent and not begun. If the message was not lost, but still "
+        "waits in its queue, they run twice."
     )
     found = "Stale calls"
 

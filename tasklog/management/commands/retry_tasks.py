@@ -16,10 +16,9 @@ def time(text):
 
 class Command(CallsCommand):
     help = (
-        "Call tasks again, each with its arguments and options under a new id: those whose ids "
-        "are given, or those that the filters find, the oldest first. A line has the old id, the "
-        "new one or why it was refused, and the task. The filters leave out what was retried "
-        "before, so a run that was cut off can be repeated."
+        "Call tasks again, under new ids: those whose ids are given, or those that the filters "
+        "find, without what was retried before. A line has the old id, the new one or why it was "
+        "refused, and the task."
     )
 
     def add_arguments(self, parser):
@@ -41,7 +40,7 @@ class Command(CallsCommand):
         if bool(ids) == filtered:
             text = (
                 "Name calls by their ids, or choose them with --name, --queue, --state, --since "
-                "and --until, not both. --state FAILURE alone finds all failures."
+                "and --until, not both."
             )
             raise CommandError(text, returncode=WRONG_USE)
         ids = list(dict.fromkeys(ids)) or find(filters, state or [states.FAILURE])

@@ -1,0 +1,34 @@
+"""The app stays small enough to be read as a whole."""
+
+import re
+
+from tests.services import ROOT
+
+APP = ROOT / "tasklog"
+A_MINUTE = 300  # words that a reader takes
+
+
+def words():
+    """How many words each module has, by its path; nobody reads the generated migration."""
+    modules = [path for path in APP.rglob("*.py") if path.parent.name != "migrations"]
+    return {path.relative_to(APP): len(path.read_text().split()) for path in modules}
+
+
+def test_it_is_read_in_the_time_that_the_readme_says():
+    readme = " ".join((APP / "README.md").read_text().split())
+    most = int(re.search(r"has at most ([\d,]+) words", readme)[1].replace(",", ""))
+    minutes = int(re.search(r"it is read in (\d+) minutes", readme)[1])
+    total = sum(words().values())
+    assert total <= most, f"{total:,} words. Make it simpler, or say so in README.md."
+    assert round(most / A_MINUTE) == minutes
+
+
+def test_the_reading_order_has_each_module_with_its_time():
+    readme = (APP / "README.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ((?:`[\w./]+`(?:, )?)+) \|", readme, re.MULTILINE)
+    left = words()
+    for minutes, names in rows:
+        listed = re.findall("`(.+?)/?`", names)
+        modules = [path for path in left if path.parts[0] in listed]
+        assert abs(sum(map(left.pop, modules)) / A_MINUTE - int(minutes)) < 1, names
+    assert [path.name for path in left] == ["__init__.py"]
