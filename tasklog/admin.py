@@ -12,7 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django_celery_results import admin as stock_results
 from django_celery_results.models import TaskResult
@@ -125,8 +125,8 @@ def result(call):
 class TaskCallAdmin(Log, admin.ModelAdmin):
     """Calls and what came of them."""
 
-    list_display = ["state", "task", "when", "waited", "ran", "queue", "worker", "id_"]
-    list_display_links = ["task"]
+    list_display = ["state", "name", "when", "waited", "ran", "queue", "worker", "id_"]
+    list_display_links = ["name"]
     list_filter = [StateFilter, QueueFilter, NameFilter]
     search_fields = ["task_id"]
     search_help_text = "A task id, or the name of a task: all of it, or its last part."
@@ -139,7 +139,6 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
     ]  # fmt: skip
     readonly_fields = [name for _, section in fieldsets for name in section["fields"]]
 
-    task = column("task", lambda call: mark_safe(escape(call.name).replace(".", ".<wbr>")))
     when = column("called", lambda call: moment(call.submitted_at))
     called = column("called", lambda call: exact(call.submitted_at))
     eta_ = column("ETA", lambda call: exact(call.eta))
