@@ -8,6 +8,7 @@ import django
 from celery.app.control import Control as StockControl
 from celery.contrib.django.task import DjangoTask
 from celery.utils import uuid
+from celery.utils.functional import maybe_list
 from django.apps import apps
 from django.db import InterfaceError, connections, transaction
 from django.db import OperationalError as DatabaseError
@@ -40,8 +41,7 @@ class Control(StockControl):
         setup_django()
         from .dispatcher import withdraw
 
-        ids = task_id if isinstance(task_id, (list, tuple, set)) else [task_id]
-        for withdrawn in withdraw(ids):
+        for withdrawn in withdraw(maybe_list(task_id)):
             self.app.backend.mark_as_revoked(withdrawn, "revoked before it was sent")
         return super().revoke(task_id, *args, **kwargs)
 
@@ -76,8 +76,8 @@ class Celery(celery.Celery):
         retry_of = options.pop("retry_of", None)
         asked = [options.pop(choice, None) for choice in ("track", "outbox", "schedule_eta")]
         when = {"countdown": countdown, "eta": eta}
-        # A task that retries or replaces itself is still the same call, and Celery asks itself
-        # whether a chord has ended, where results are elsewhere.
+        # A task that retries or replaces itself is still the same call. With `chord_unlock` Celery
+        # asks itself whether a chord has ended.
         again = options.get("retries") or options.get("replaced_task_nesting")
         if again or name == "celery.chord_unlock":
             return super().send_task(name, args, kwargs, **when, **options)
@@ -121,10 +121,8 @@ class Celery(celery.Celery):
         """Send a call that was written down, under its own id.
 
         Args:
-            call (TaskCall): the call.
-            args (list): its positional arguments.
-            kwargs (dict): its keyword arguments.
-            options (dict): as written down.
+            call (TaskCall): says the task and the id.
+            args (list), kwargs (dict), options (dict): as it was made. The row may hide them.
             **extra: options for this one time, as the ``producer``.
 
         Raises:

@@ -33,11 +33,10 @@ def for_a_call(alias=None):
 
 
 def still(field, moment):
-    """Return the condition (Q) that a column says what it said when this process read it.
+    """Return the condition (Q) that a field (str) still has the moment (datetime | None) it had.
 
-    SQLite compares texts. What it writes for ``Now()`` has three decimals, and what Django writes
-    for the same moment has six or none. So the field (str) has to be one that only moves forward,
-    by a millisecond at least, from the moment (datetime | None) that was read from it.
+    For fields that only move forward, by a millisecond at least: SQLite compares texts, and
+    ``Now()`` has other decimals there than what Django writes.
     """
     if moment is None:
         return Q(**{field: None})

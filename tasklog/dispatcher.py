@@ -11,13 +11,13 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_app
 from celery.events import EventDispatcher
 from django.db import connections, transaction
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from . import conf
 from .databases import tables
-from .models import TaskCall
+from .models import RESULT, TaskCall
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +25,8 @@ logger = logging.getLogger(__name__)
 def send_due_calls(seconds=None):
     """Send what is due, until nothing is, or until the time is over.
 
-    A scheduled call is sent at most once: what is cut off between claim and note stays visible.
-    A call that its process left unsent is sent at least once.
-
     Args:
-        seconds (float | None): how long to go on. None: for as long as it takes.
+        seconds (float | None): how long to go on. None: as long as it takes.
 
     Returns:
         int: how many calls were sent.
@@ -43,8 +40,7 @@ def send_due_calls(seconds=None):
         for queryset, once in ((calls.due(), True), (find_abandoned(calls), False)):
             if not queryset.exists():
                 continue
-            # Before the claim: with the broker away nothing is claimed. A connection of its own,
-            # because one from the pool may have died since.
+            # With the broker away nothing is claimed. Its own, as one from the pool may be dead.
             with current_app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1)
                 producer = current_app.amqp.Producer(connection, auto_declare=False)
@@ -63,25 +59,24 @@ class Events(EventDispatcher):
 
 
 def find_abandoned(calls):
-    """Return the calls (TaskCallQuerySet) that their process has not sent, the oldest first.
+    """Return the calls (TaskCallQuerySet) that their process had time to send, the oldest first.
 
-    It had the time to, counted from when a dispatcher first saw the call: when it was committed
-    stands nowhere. A call with a result was sent: only the note of it is missing.
+    It is counted from when a dispatcher first saw the call: when it was committed stands nowhere.
+    A call with a result was sent: only the note of it is missing.
     """
     unsent = calls.unsent().exclude(args=None)
     unsent.filter(claimed_at=None).update(claimed_at=Now())
     given_up = Now() - timedelta(seconds=conf.get("RESEND_AFTER"))
     abandoned = unsent.filter(claimed_at__lt=given_up).order_by("pk")
     if abandoned.exists():
-        abandoned.with_result().update(sent_at=Now())
+        abandoned.filter(Exists(RESULT)).update(sent_at=Now())
     return abandoned
 
 
 def claim(queryset):
-    """Take a batch of calls (list[TaskCall]), so that no other dispatcher does.
+    """Take the first BATCH_SIZE calls (list[TaskCall]), so that no other dispatcher does.
 
-    A call has to be out of `queryset` (TaskCallQuerySet) once it is taken. At most BATCH_SIZE, in
-    its order; none when all are taken.
+    A call has to be out of `queryset` (TaskCallQuerySet) once it is taken.
     """
     size, alias = conf.get("BATCH_SIZE"), queryset.db
     if connections[alias].features.has_select_for_update_skip_locked:
@@ -115,9 +110,9 @@ def send(claimed, calls, once, **through):
         int: how many were sent.
 
     Raises:
-        kombu.exceptions.OperationalError: the broker went away. What was not tried is given back;
-            of the call in the middle nobody knows, so it stays claimed if `once`.
-        billiard.exceptions.SoftTimeLimitExceeded: it took too long. The same.
+        kombu.exceptions.OperationalError, billiard.exceptions.SoftTimeLimitExceeded: the broker
+            went away, or it took too long. What was not tried is given back; of the call in the
+            middle nobody knows, so it stays claimed if `once`.
     """
     sent, tried = [], 0
     try:

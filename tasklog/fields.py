@@ -20,7 +20,7 @@ class MessageField(models.TextField):
 
 
 class ResultDescriptor(ForwardOneToOneDescriptor):
-    """None, instead of an exception, as long as no result is stored."""
+    """None as long as no result is stored."""
 
     def __get__(self, instance, cls=None):
         try:
@@ -32,21 +32,10 @@ class ResultDescriptor(ForwardOneToOneDescriptor):
 class ResultField(models.OneToOneField):
     """A relation on the task id (``task_id``), which is there before the row that it leads to.
 
-    So there is no constraint in the database. It can be null for Django's sake alone: a join has to
-    keep the calls that have no result yet.
+    So it needs ``db_constraint=False``, and ``null=True`` for joins to keep calls without a result.
     """
 
     forward_related_accessor_class = ResultDescriptor
-
-    def __init__(self, to, **kwargs):
-        kwargs |= {"to_field": "task_id", "null": True, "db_constraint": False}
-        super().__init__(to, **kwargs)
-
-    def deconstruct(self):
-        name, path, args, kwargs = super().deconstruct()
-        for fixed in ("to_field", "null", "db_constraint"):
-            kwargs.pop(fixed, None)
-        return name, path, args, kwargs
 
     def get_attname(self):
         return "task_id"

@@ -24,7 +24,7 @@ def end_lost_calls(grace=GRACE):
     """Store FAILURE for each lost call: chords and errbacks hear of it. Several may run at once.
 
     Args:
-        grace (timedelta): how much longer than its time limit nothing was heard of a lost call.
+        grace (timedelta): how much longer than its time limit a lost call was silent.
 
     Returns:
         list[TaskCall]: those that were ended, as they were before.

@@ -54,13 +54,10 @@ class TaskCallQuerySet(models.QuerySet):
             return self.filter(result__status__in=wanted)  # which an index finds
         return self.alias(state=STATE).filter(state__in=wanted)
 
-    def scheduled(self):
-        """Calls that wait for their ETA, or to be claimed after it."""
-        return self.filter(sent_at=None, claimed_at=None, eta__isnull=False)
-
     def due(self):
-        """Scheduled calls whose ETA has come, by the database's clock. The oldest first."""
-        return self.scheduled().filter(eta__lte=Now()).order_by("eta", "pk")
+        """Unclaimed calls whose ETA has come, by the database's clock, the oldest first."""
+        waiting = self.filter(sent_at=None, claimed_at=None)
+        return waiting.filter(eta__lte=Now()).order_by("eta", "pk")
 
     def unsent(self):
         """Calls without an ETA that nobody has sent yet."""
@@ -69,7 +66,6 @@ class TaskCallQuerySet(models.QuerySet):
     def stale(self, older_than, acceptable_states=()):
         """Calls that have not ended, and of which nothing was heard for a long time.
 
-        What counts is a stored state, else that it was sent, else its ETA, else that it was made.
         Calls that were sent and ignore their result are left out.
 
         Args:
@@ -79,10 +75,9 @@ class TaskCallQuerySet(models.QuerySet):
         Returns:
             TaskCallQuerySet: with ``heard_at``, the one that has been silent for longest first.
         """
-        heard = Coalesce("result__date_done", "sent_at", "eta", "submitted_at")
         return (
             self.alias(state=STATE)
-            .annotate(heard_at=heard)
+            .annotate(heard_at=Coalesce("result__date_done", "sent_at", "eta", "submitted_at"))
             .filter(heard_at__lt=Now() - older_than)
             .exclude(state__in=[*states.READY_STATES, *acceptable_states])
             .exclude(ignore_result=True, sent_at__isnull=False)
@@ -96,17 +91,12 @@ class TaskCallQuerySet(models.QuerySet):
         """
         return self.filter(sent_at=None, eta__lt=Now() - older_than).order_by("eta", "pk")
 
-    def with_result(self):
-        """Calls of which a worker has stored a state, whatever it is."""
-        return self.filter(Exists(RESULT))
-
     def with_value(self):
         """Annotate ``value``, the result, for lookups into its JSON: ``value__words__gt=100``.
 
         https://docs.djangoproject.com/en/5.2/topics/db/queries/#querying-jsonfield
         Of a FAILURE it has ``exc_type``, ``exc_message`` and ``exc_module``. It is None where there
-        is none, or the database cannot read it. Each result that is looked at is parsed, so filter
-        by something with an index too.
+        is none that the database can read. Each is parsed: filter by something with an index too.
         """
         readable = Q(result__content_type="application/json")
         for pattern in NOT_JSON:
@@ -128,8 +118,8 @@ class TaskCallQuerySet(models.QuerySet):
     def clean_up(self, older_than, ended_as=states.READY_STATES):
         """Delete calls that ended long ago, with their results, each batch in a transaction.
 
-        A call of which nothing is ever heard, because its result is ignored or stored outside the
-        Django database, counts as a SUCCESS that ended when it was sent.
+        A call whose result is ignored, or stored elsewhere, counts as a SUCCESS that ended when it
+        was sent.
 
         Args:
             older_than (timedelta): how long ago they ended.
@@ -161,7 +151,14 @@ class TaskCall(models.Model):
     """
 
     # With its result goes the call: `forget()` and the cleanup of results take both.
-    result = ResultField(TaskResult, on_delete=models.CASCADE, related_name="call")
+    result = ResultField(
+        TaskResult,
+        to_field="task_id",
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        null=True,
+        related_name="call",
+    )
     name = models.CharField("task", max_length=255)
     args = MessageField("positional arguments", null=True, editable=False)
     kwargs = MessageField("keyword arguments", null=True, editable=False)
@@ -240,8 +237,7 @@ class TaskCall(models.Model):
     def retry(self):
         """Call the task again, at once: the same arguments and options, under a new id.
 
-        An expiry is counted anew. What ties it to the canvas that it was part of is left out: that
-        has had its result.
+        An expiry is counted anew. What ties it to its canvas is left out: that has had its result.
 
         Returns:
             AsyncResult: of the new call, whose ``retry_of`` is this one.

@@ -63,10 +63,11 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
 
 def resolve(app, name, args, kwargs, options):
     """Return the options with all that depends on where and when the call is made."""
-    kept = {key: value for key, value in options.items() if value is not None}
-    router = kept.get("router") or app.amqp.router
-    route_name, task = kept.get("route_name") or name, kept.get("task_type") or app._tasks.get(name)
-    kept = {key: value for key, value in kept.items() if key not in FLEETING}
+    router, route_name = options.get("router") or app.amqp.router, options.get("route_name") or name
+    task = options.get("task_type") or app._tasks.get(name)
+    kept = {
+        key: value for key, value in options.items() if value is not None and key not in FLEETING
+    }
     kept = router.route(kept, route_name, args, kwargs, task)
     kept |= {key: None for key in CLEARED if key in options and options[key] is None}
     for key, value in kept.items():
@@ -95,8 +96,8 @@ def moment(app, when):
 def freeze(name, args, kwargs, options):
     """Return arguments and options as a worker would get them: through JSON, both ways.
 
-    There is what can be written and not read: a dict with the keys ``__type__`` and ``__value__``
-    is taken for one of Celery's own, and the worker would drop the message.
+    Not all that is written can be read: a dict with the keys ``__type__`` and ``__value__`` is
+    taken for one of Celery's own.
 
     Raises:
         kombu.exceptions.EncodeError: JSON cannot carry one. It is named.
@@ -105,8 +106,8 @@ def freeze(name, args, kwargs, options):
     try:
         return loads(dumps([args, kwargs, options]))
     except UNCARRIED as error:
-        parts = [(f"argument {n}", value) for n, value in enumerate(args, 1)]
-        parts += [(f"argument {key!r}", value) for key, value in kwargs.items()]
+        arguments = [*enumerate(args, 1), *kwargs.items()]
+        parts = [(f"argument {key!r}", value) for key, value in arguments]
         parts += [(f"option {key!r}", value) for key, value in options.items()]
         for what, value in parts:
             try:

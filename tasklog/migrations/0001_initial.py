@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ('submitted_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('claimed_at', models.DateTimeField(blank=True, help_text='When a dispatcher took it, to send it.', null=True)),
                 ('sent_at', models.DateTimeField(blank=True, null=True)),
-                ('result', tasklog.fields.ResultField(on_delete=django.db.models.deletion.CASCADE, related_name='call', to='django_celery_results.taskresult')),
+                ('result', tasklog.fields.ResultField(db_constraint=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='call', to='django_celery_results.taskresult', to_field='task_id')),
                 ('retry_of', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='retries', to='tasklog.taskcall')),
             ],
             options={
