@@ -26,11 +26,11 @@ test: .venv/ready ## All tests (ARGS="-k export" for some)
 test-compose: .venv/ready ## The tests of the containers: needs Docker, takes minutes
 	@COMPOSE_TESTS=1 $(BIN)/python -m pytest tests/compose -n 2 $(ARGS)
 
-prove: .venv/ready ## Take each line of configuration out, and see its proof fail (ONLY, PART, JOBS)
-	@$(BIN)/python -m tests.proofs --only "$(ONLY)" --part "$(or $(PART),0/1)" --jobs $(or $(JOBS),2)
+prove: .venv/ready ## Take each line of configuration out, and see its proof fail (ONLY, JOBS, ARGS="--again")
+	@$(BIN)/python -m tests.proofs --only "$(ONLY)" --jobs $(or $(JOBS),6) $(ARGS)
 
 prove-compose: .venv/ready ## The same for the lines of the Compose files: needs Docker
-	@$(BIN)/python -m tests.proofs --compose --only "$(ONLY)" --jobs 1
+	@$(BIN)/python -m tests.proofs --compose --only "$(ONLY)" --jobs $(or $(JOBS),2) $(ARGS)
 
 settings-page: .venv/ready ## Write docs/settings.md anew, without proving anything
 	@$(BIN)/python -m tests.proofs.settings_doc

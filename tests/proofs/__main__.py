@@ -115,10 +115,10 @@ def key_of(line, proof):
 def main():
     parser = argparse.ArgumentParser(prog="make prove", description=__doc__)
     parser.add_argument("--only", default="", help="names, with * for any text, and commas")
-    parser.add_argument("--part", default="0/1", help="such as 1/4: every fourth, from the second")
     parser.add_argument("--jobs", type=int, default=2, help="how many at the same time")
     parser.add_argument("--compose", action="store_true", help="lines of the Compose files")
     parser.add_argument("--again", action="store_true", help="also what is proven already")
+    parser.add_argument("--tested", action="store_true", help="all have just passed as tests")
     options = parser.parse_args()
 
     proofs = {}
@@ -128,8 +128,6 @@ def main():
     if options.only:
         wanted = options.only.split(",")
         lines = [li for li in lines if any(fnmatch.fnmatchcase(li.name, each) for each in wanted)]
-    first, step = map(int, options.part.split("/"))
-    lines = lines[first::step]
     file = ROOT / "var" / f"proofs{'-compose' * options.compose}.json"
     state = json.loads(file.read_text()) if file.exists() else {}
     failed, done, wrong = {}, 0, {}
@@ -137,7 +135,8 @@ def main():
     if options.again:
         for line, proof in mine:
             state.pop(key_of(line, proof), None)
-    if to_run := [proof for line, proof in mine if key_of(line, proof) not in state]:
+    to_run = [proof for line, proof in mine if key_of(line, proof) not in state]
+    if to_run and not options.tested:
         print(f"Running {len(to_run)} proofs with all lines in place …", flush=True)
         wrong = pass_with_all_lines(to_run, options.jobs)
 
