@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from django_celery_results.models import TaskResult
 from playwright.sync_api import expect
 
 from posts.models import Post
+from tasklog.models import TaskCall
 from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,3 +93,21 @@ def test_no_page_scrolls_sideways(page, sign_in, make_posts):
                 page.set_viewport_size({"width": width, "height": 800})
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, (path, scheme, width)
+
+
+def test_the_admins_list_of_calls_fits(page, sign_in, staff):
+    """All columns at 1280 px. A phone has to scroll in the table, not the page."""
+    staff.is_superuser = True
+    staff.save()
+    name = "posts.tasks.newsletter.remove_unconfirmed_subscribers"
+    worker = "default@a-host-with-a-long-name"
+    result = TaskResult.objects.create(task_id="1" * 36, task_name=name, worker=worker)
+    TaskCall.objects.create(result=result, name=name, args=[], kwargs={}, queue="celery")
+    sign_in()
+    for path, size in (("", 1280), ("", 390), (f"{TaskCall.objects.get().pk}/change/", 390)):
+        page.set_viewport_size({"width": size, "height": 800})
+        page.goto(f"/admin/tasklog/taskcall/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= size, (path, size)
+        if size == 1280:
+            last = page.locator("#result_list td").last.bounding_box()
+            assert last["x"] + last["width"] <= size

@@ -12,11 +12,6 @@ from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-
 
 @pytest.fixture
 def tasks(page, sign_in):
@@ -237,27 +232,6 @@ def test_without_a_broker_it_is_said_within_three_seconds(own_site, own_redis, h
         assert not Run.objects.exists()
     finally:
         own_redis.process.popen.send_signal(signal.SIGCONT)
-
-
-def test_a_strict_content_security_policy_is_kept(worker, tasks):
-    """No inline script or style, nothing from elsewhere."""
-
-    def answer(route):
-        response = route.fetch()
-        route.fulfill(
-            response=response, headers={**response.headers, "content-security-policy": POLICY}
-        )
-
-    refused = []
-    tasks.on(
-        "console", lambda message: "Content Security" in message.text and refused.append(message)
-    )
-    tasks.route("**/*", answer)
-    tasks.goto("/tasks/")
-    expect(run(tasks, "sample_task")).to_contain_text("SUCCESS")
-    expect(tasks.locator("#workers")).to_contain_text("idle", timeout=20_000)
-    tasks.unroute_all(behavior="ignoreErrors")
-    assert not [message.text for message in refused]
 
 
 def test_full_pages_do_not_scroll_sideways_and_can_be_read(worker, tasks):
