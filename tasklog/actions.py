@@ -11,11 +11,10 @@ NAMED = 10  # rows that a message names
 
 
 def do_each(model_admin, request, rows, done, act):
-    """Do something with each row. Say of how many it was done, and of which not, and why.
+    """Do something with each row, and tell of how many it was done, and of which not, and why.
 
     Args:
-        model_admin (ModelAdmin): of the list.
-        request (HttpRequest): who is told.
+        model_admin (ModelAdmin), request (HttpRequest): of the list.
         rows (Iterable[Model]): the chosen ones.
         done (str): the word for it, as in "2 calls were retried."
         act (Callable[[Model], str]): does it, and returns a line about it.
@@ -28,9 +27,8 @@ def do_each(model_admin, request, rows, done, act):
             text = f"The broker is away ({error}). {row} and what follows it were left alone."
             model_admin.message_user(request, text, messages.ERROR)
             break
-        except Exception as error:  # a queue that is gone, say: the others can still be done
-            expected = isinstance(error, NotReplayable)
-            refused.append(str(error) if expected else f"{row}: {error!r}")
+        except Exception as error:  # a queue that is gone, say: the others go on
+            refused.append(str(error) if isinstance(error, NotReplayable) else f"{row}: {error!r}")
     for level, said, word in (
         (messages.SUCCESS, lines, done),
         (messages.WARNING, refused, f"not {done}"),

@@ -32,7 +32,7 @@ NOTHING = "–"
 @cache
 def known_tasks():
     """The names of the tasks that this process knows, sorted."""
-    current_app.loader.import_default_modules()  # as the worker does; a web process may not have
+    current_app.loader.import_default_modules()  # a web process may not have
     return sorted(current_app.tasks)
 
 
@@ -113,12 +113,12 @@ class Log:
 
 
 def column(label, read):
-    """A column of the list, or a field of the page: what `read` makes of a call."""
+    """A column or field: what `read` makes of a call."""
     return admin.display(description=label)(lambda self, call: read(call) or NOTHING)
 
 
 def result(call):
-    """The result of a call. Where it has none, one that says nothing."""
+    """The result of a call, or one that says nothing."""
     return call.result or TaskResult()
 
 
@@ -173,9 +173,8 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         allowed = [name for name in ACTIONS if self.may(request, name)]
         context = {"call_actions": allowed, "ended": states.READY_STATES, "title": "Call"}
-        return super().change_view(
-            request, object_id, form_url, {**context, **(extra_context or {})}
-        )
+        context |= extra_context or {}
+        return super().change_view(request, object_id, form_url, context)
 
     def get_changelist(self, request, **kwargs):
         return CallList
@@ -208,8 +207,8 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
             sent = act(call)
             if sent is None or sent.id == call.task_id:
                 return self.link(call)
-            new = TaskCall.objects.using(call._state.db).filter(task_id=sent.id).first()
-            return format_html("{} → {}", self.link(call), self.link(new) if new else sent.id)
+            new = TaskCall.objects.using(call._state.db).get(task_id=sent.id)
+            return format_html("{} → {}", self.link(call), self.link(new))
 
         do_each(self, request, calls.select_related("result").order_by("pk"), done, outcome)
 
@@ -230,7 +229,7 @@ def revoke(call, terminate=False):
     call.revoke(terminate=terminate)
 
 
-# What can be done with calls: how it is offered, the word for it when it is done, and how.
+# What can be done with calls: how it is offered, the word when it is done, and how.
 ACTIONS = {
     "retry": ("Retry: call again under a new id", "retried", TaskCall.retry),
     "resend": ("Resend: again under the same id", "sent again", TaskCall.resend),
@@ -240,19 +239,16 @@ ACTIONS = {
 
 
 def arguments(call, which):
-    """The "args" or "kwargs" of a call, or what its caller lets people see of them."""
+    """The "args" or "kwargs" of a call, as far as its caller shows them."""
     if call.replayable:
         return show_json(getattr(call, which))
     return f"hidden by the caller: {call.options.get(f'{which}repr', 'all')}"
 
 
 def badge(state):
-    """A state as everywhere: the word and its colour."""
-    return format_html(
-        '<span class="tasklog-state tasklog-{}">{}</span>',
-        state.lower() if state in STATES else "other",
-        state,
-    )
+    """A state: the word and its colour."""
+    colour = state.lower() if state in STATES else "other"
+    return format_html('<span class="tasklog-state tasklog-{}">{}</span>', colour, state)
 
 
 def moment(when):
@@ -277,10 +273,7 @@ def duration(start, end):
 
 
 class TaskResultAdmin(Log, stock_results.TaskResultAdmin):
-    """django-celery-results' admin, without what takes seconds with a million rows.
-
-    Its filters and dates ask the whole table for what occurs, its search reads all arguments.
-    """
+    """django-celery-results' admin, without the filters and searches that read the whole table."""
 
     list_display = ["state", "task_name", "date_done", "worker", "periodic_task_name", "id_"]
     list_display_links = ["task_name"]
@@ -294,7 +287,7 @@ class TaskResultAdmin(Log, stock_results.TaskResultAdmin):
 
 
 def replace(model, stock, ours):
-    """Register an admin where the stock one is: whoever has registered another keeps it."""
+    """Register an admin in place of the stock one, but not of another."""
     if admin.site.is_registered(model) and type(admin.site.get_model_admin(model)) is stock:
         admin.site.unregister(model)
         admin.site.register(model, ours)

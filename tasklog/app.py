@@ -143,8 +143,8 @@ class Celery(celery.Celery):
     def _store(self, call, alias):
         """Write a call down. In a worker, a database that is away is waited for, about a minute.
 
-        A worker sends the next task of a chain before it stores the result of the last one. What
-        fails there fails no task, and nobody would make it good.
+        A worker sends the next task of a chain before it stores a result: what fails there fails no
+        task, and nobody would make it good.
         """
         connection = connections[alias]
         if connection.in_atomic_block or not super().current_worker_task:
@@ -170,8 +170,8 @@ class Celery(celery.Celery):
             else:
                 call.mark_sent(alias)
 
-        # Robust: what fails after the commit is logged, and fails no request that is done. But
-        # nobody else could send a call whose arguments are hidden.
+        # Robust: what fails is logged, and fails no request that is done. But nobody else could
+        # send a call with hidden arguments.
         transaction.on_commit(send_call, using=alias, robust=call.replayable)
 
     def _result(self, call, options):

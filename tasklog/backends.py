@@ -58,14 +58,13 @@ class DatabaseBackend(Chords, StockBackend):
     def alias(self):
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
 
-    def _rows(self, model):
-        return model._default_manager.using(conf.get("RESULTS_DATABASE"))
+    def _rows(self, model, alias=None):
+        return model._default_manager.using(alias or conf.get("RESULTS_DATABASE"))
 
     def exception_safe_to_retry(self, exc):
         """Whether to store or read again after an error, see CELERY_RESULT_BACKEND_ALWAYS_RETRY.
 
-        True for a database that is away: the next try opens new connections. In a transaction,
-        which is lost, the error goes to whoever opened it.
+        Where a database is away, the next try opens new connections. A transaction is lost by then.
         """
         away = isinstance(exc, (OperationalError, InterfaceError))
         if not away or connections[self.alias].in_atomic_block:
@@ -78,11 +77,7 @@ class DatabaseBackend(Chords, StockBackend):
     # --- Storing ----------------------------------------------------------------------------------
 
     def _store_result(self, task_id, result, status, traceback=None, request=None, using=None):
-        """Store a state, for `store_result`, which retries; `using` is a database alias.
-
-        Raises:
-            kombu.exceptions.EncodeError: the result serialiser cannot carry the result.
-        """
+        """Store a state, for `store_result`, which retries; `using` is a database alias."""
         if request is None:  # the task itself may be at work; another's request says nothing
             current = getattr(get_current_task(), "request", None)
             request = current if current and current.id == task_id else None
@@ -122,9 +117,10 @@ class DatabaseBackend(Chords, StockBackend):
         try:
             return self.encode_content(value)[2]
         except EncodeError:
-            if not isinstance(value, dict):
-                return self.encode_content(repr(value))[2]
-            known = {k: v if k == "children" else repr(v) for k, v in value.items()}
+            if isinstance(value, dict):
+                known = {k: v if k == "children" else repr(v) for k, v in value.items()}
+            else:
+                known = repr(value)
             return self.encode_content(known)[2]
 
     def _get_extended_properties(self, request, traceback):
@@ -142,7 +138,7 @@ class DatabaseBackend(Chords, StockBackend):
 
     def _write(self, alias, task_id, values):
         """Write a row unless that would go backwards, and tell Django's signal."""
-        rows = self.TaskModel._default_manager.using(alias)
+        rows = self._rows(self.TaskModel, alias)
         listened = post_save.has_listeners(self.TaskModel)
         created = listened and not rows.filter(task_id=task_id).exists()
         final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
@@ -187,7 +183,7 @@ class DatabaseBackend(Chords, StockBackend):
     def finished(self, task_ids, alias=None):
         """Return {task id: what is known} of those that are finished. One statement."""
         found = {}
-        rows = self._rows(self.TaskModel).using(alias or conf.get("RESULTS_DATABASE"))
+        rows = self._rows(self.TaskModel, alias)
         for batch in in_batches(task_ids):
             for row in rows.filter(task_id__in=batch, status__in=FINISHED).order_by():
                 found[row.task_id] = self._meta_of(row)
@@ -207,8 +203,8 @@ class DatabaseBackend(Chords, StockBackend):
     ):
         """Wait until tasks are finished, with one statement a look.
 
-        It looks at once, after a millisecond, and then whenever a quarter more has passed of the
-        time since it began, `interval` seconds at most. Arguments as for Celery's own, in seconds.
+        Each pause is a quarter of the time waited, a millisecond at least, `interval` seconds at
+        most. Arguments as for Celery's own, in seconds.
 
         Yields:
             tuple[str, dict]: task id and what is known, in the order in which they finish.
@@ -265,24 +261,24 @@ class DatabaseBackend(Chords, StockBackend):
     def cleanup(self):
         """Delete what is older than CELERY_RESULT_EXPIRES, in batches, each in its own transaction.
 
-        Results of finished tasks with their calls, saved groups, and the counters of chords that
-        can never end, because a member's result has expired.
-
         Returns:
-            dict[str, int]: how many were deleted, by kind. None where results do not expire.
+            dict[str, int]: how many were deleted, by kind: results of finished tasks, their calls,
+            saved groups, and counters of chords that lost a member's result, so never end. None
+            where results do not expire.
         """
         if not self.expires:
             return None
         before = timezone.now() - maybe_timedelta(self.expires)
-        results = self._rows(self.TaskModel).using(self.alias)
-        expired = results.filter(status__in=FINISHED, date_done__lt=before)
+        groups = self._rows(self.GroupModel, self.alias).filter(date_done__lt=before)
+        expired = self._rows(self.TaskModel, self.alias).filter(
+            status__in=FINISHED, date_done__lt=before
+        )
         chords = [
             counter
             for counter in ChordCounter.objects.using(self.alias)
             for batch in in_batches(members(counter.group_result(self.app)))
             if expired.filter(task_id__in=batch).exists()
         ]
-        groups = self._rows(self.GroupModel).using(self.alias).filter(date_done__lt=before)
         return {
             "chords": sum(counter.delete()[0] for counter in dict.fromkeys(chords)),
             "results": delete_in_batches(expired.order_by("date_done")),

@@ -1,8 +1,8 @@
 """Lists in the admin that stay quick with millions of rows.
 
 The admin's own counts all rows, joins before it sorts, and reads every column. Here come first
-the keys of all pages, from one index, and then the rows of one page. What no index finds is
-looked for among the latest calls, and the page says so.
+the keys of all pages, from one index, then the rows of one page. What no index finds is looked for
+among the latest calls, and the page says so.
 """
 
 from celery import states
@@ -16,8 +16,8 @@ from django_celery_results.models import TaskResult
 from .models import SCHEDULED, SCHEDULED_SENT
 
 PAGED = 10_000  # rows that can be leafed through
-LATEST = 5_000  # calls, among which is looked for what no index finds
-WAITING = (states.PENDING, SCHEDULED, SCHEDULED_SENT)  # no result row has them
+LATEST = 5_000  # calls that are searched without an index
+WAITING = (states.PENDING, SCHEDULED, SCHEDULED_SENT)  # states without a result
 
 
 class ResultList(ChangeList):
@@ -98,7 +98,7 @@ class CallList(ResultList):
             )
 
     def among_latest(self, name):
-        """Return the keys of those that are among the latest, and of all that wait to be sent."""
+        """Return the keys of those among the latest, and of those that wait to be sent."""
         latest = self.root_queryset.filter(name=name) if name else self.root_queryset
         latest = self.model_admin.get_search_results(None, latest, self.query)[0].order_by("-pk")
         last = latest.values_list("pk", "submitted_at")[LATEST - 1 : LATEST].first()

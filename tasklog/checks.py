@@ -14,20 +14,11 @@ from . import conf
 from .app import Celery
 
 
-def is_on():
-    """Whether the site asks for anything (bool)."""
-    return conf.get("TRACK") or conf.dispatches()
-
-
-def is_period(value):
-    return value is None or (isinstance(value, Real) and value > 0)
-
-
 def is_alias(value):
     return value in list(settings.DATABASES)
 
 
-# What each setting has to be, and how to find out.
+# What each setting has to be.
 KINDS = {
     **dict.fromkeys(
         ("TRACK", "OUTBOX", "SCHEDULE_ETA", "FORCE_JSON"),
@@ -35,7 +26,10 @@ KINDS = {
     ),
     **dict.fromkeys(
         ("SEND_EVERY", "END_LOST_EVERY"),
-        ("a number of seconds above 0, or None for never", is_period),
+        (
+            "a number of seconds above 0, or None for never",
+            lambda value: value is None or (isinstance(value, Real) and value > 0),
+        ),
     ),
     "BATCH_SIZE": ("a whole number above 0", lambda value: isinstance(value, int) and value > 0),
     "RESEND_AFTER": ("a number of seconds", lambda value: isinstance(value, Real) and value >= 0),
@@ -69,7 +63,7 @@ def check_settings(**kwargs):
 @register("tasklog")
 def check_celery(**kwargs):
     """Calls pass through tasklog's Celery application, and it finds what becomes of them."""
-    if not is_on():
+    if not (conf.get("TRACK") or conf.dispatches()):
         return
     app = current_app._get_current_object()
     if not isinstance(app, Celery):

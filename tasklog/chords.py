@@ -17,9 +17,9 @@ logger = get_logger(__name__)
 class Chords:
     """The part of the results backend that knows of chords.
 
-    A counter for each chord only saves work. Each member of the header stores its result, then
-    counts down in one statement; whoever finds the counter at 1 looks at the results themselves.
-    So a member that is delivered twice makes somebody look too early, never send too early.
+    The counter of a chord only saves work. Each member of the header stores its result, then counts
+    down in one statement; whoever finds 1 looks at the results themselves. So a member that is
+    delivered twice makes somebody look too early, never send too early.
 
     Of several who find all finished, the one who deletes the counter sends the body, in the same
     transaction: with the outbox both happen or neither. A worker that is killed before that leaves

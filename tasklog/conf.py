@@ -17,7 +17,7 @@ DEFAULTS = {
 
 
 def get(name):
-    """Return one of the settings (str), or its default. KeyError: there is none of that name."""
+    """Return one of the settings, by its name (str), or its default."""
     return getattr(settings, "TASKLOG", {}).get(name, DEFAULTS[name])
 
 

@@ -40,7 +40,7 @@ def send_due_calls(seconds=None):
         for queryset, once in ((calls.due(), True), (find_abandoned(calls), False)):
             if not queryset.exists():
                 continue
-            # With the broker away nothing is claimed. Its own, as one from the pool may be dead.
+            # With the broker away nothing is claimed. Not from the pool: one there may be dead.
             with current_app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1)
                 producer = current_app.amqp.Producer(connection, auto_declare=False)

@@ -51,8 +51,8 @@ def end_lost_calls(grace=GRACE):
 def find_lost(calls, grace=GRACE):
     """Yield each lost call (TaskCall) and its hard time limit in seconds. `grace` as above.
 
-    Calls without one may run for ever, and are left out. So are tasks with ``acks_late`` and those
-    that this process does not know: the broker delivers the message of a killed worker again.
+    Left out are calls without one, which may run for ever, tasks with ``acks_late``, which the
+    broker delivers again, and tasks that this process does not know.
     """
     silent = calls.filter(result__status__in=RUNNING, result__date_done__lt=Now() - grace)
     silent = silent.annotate(now=Now()).select_related("result").order_by("pk")
@@ -60,8 +60,9 @@ def find_lost(calls, grace=GRACE):
         task = current_app.tasks.get(call.name)
         if task is None or task.acks_late:
             continue
-        limit = call.options.get("time_limit") or task.time_limit
-        limit = limit or current_app.conf.task_time_limit
+        limit = (
+            call.options.get("time_limit") or task.time_limit or current_app.conf.task_time_limit
+        )
         if limit and call.now - call.result.date_done > grace + timedelta(seconds=limit):
             yield call, limit
 

@@ -12,7 +12,7 @@ from .fields import MessageField, ResultField
 from .rows import delete_in_batches, execute
 
 SCHEDULED = "SCHEDULED"  # waits in the table for its ETA
-SCHEDULED_SENT = "SCHEDULED_SENT"  # its ETA has come, and it was sent; no worker has begun it
+SCHEDULED_SENT = "SCHEDULED_SENT"  # was sent after its ETA; no worker has begun it
 
 # Options that tie a call to the moment, or to its canvas.
 TIES = {"chord", "eta", "group_id", "group_index", "parent_id", "reply_to", "root_id"}
@@ -128,19 +128,19 @@ class TaskCallQuerySet(models.QuerySet):
         Returns:
             int: how many calls.
         """
-        before, label = Now() - older_than, self.model._meta.label
+        before = Now() - older_than
         ended = TaskResult.objects.using(self.db).filter(
             Exists(self.order_by().filter(task_id=OuterRef("task_id"))),
             status__in=set(ended_as) & states.READY_STATES,
             date_done__lt=before,
         )
-        deleted = delete_in_batches(ended.order_by("date_done"), label)
+        deleted = delete_in_batches(ended.order_by("date_done"), self.model._meta.label)
         if states.SUCCESS in ended_as:
             silent = self.filter(sent_at__lt=before, submitted_at__lt=before)
             silent = silent.exclude(Exists(RESULT)).order_by("submitted_at")
             if isinstance(current_app.backend, ResultsInDjango):
                 silent = silent.filter(ignore_result=True)
-            deleted += delete_in_batches(silent, label)
+            deleted += delete_in_batches(silent)
         return deleted
 
 

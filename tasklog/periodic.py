@@ -39,7 +39,7 @@ class PeriodicTaskAdmin(stock.PeriodicTaskAdmin):
     change_form_template = None
 
     def get_actions(self, request):
-        """Its own actions that enable and disable ask for no right: all who see the list."""
+        """Its own actions that enable and disable ask for no permission."""
         actions = super().get_actions(request)
         if self.has_change_permission(request):
             return actions

@@ -17,8 +17,8 @@ def store(row, alias, changed, unless, known):
         alias (str): the database.
         changed (Iterable[str]): the fields to store.
         unless (list[str]): the states that stay.
-        known (bool): there is likely to be a row. An insert uses up an id of the table even where
-            it updates, and these end at 2³¹.
+        known (bool): try an update first. Each insert uses up one of the table's 2³¹ ids, even
+            where a row is there.
 
     Returns:
         bool: whether anything was written.
@@ -68,9 +68,9 @@ def execute(alias, sql, params):
 
 
 def storable(model, values):
-    """Return values (dict) that every database takes for the fields of a model.
+    """Return values (dict) for a model as every database takes them: cut where they are too long.
 
-    PostgreSQL refuses NUL, and UTF-8 lone surrogates: they are escaped. What is too long is cut.
+    NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 does, are escaped.
     """
     kept = {}
     for name, value in values.items():

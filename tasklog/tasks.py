@@ -10,8 +10,8 @@ QUIET = {
     "track": False,
     "outbox": False,
     "schedule_eta": False,
-    # Seconds: a night without workers leaves few behind. Not SEND_EVERY: behind a queue that takes
-    # longer, each would expire. Not in beat's entry: django-celery-beat does not store it there.
+    # Seconds, so that a night without workers leaves few behind; more than a queue takes. Not in
+    # beat's entry: django-celery-beat does not store it there.
     "expires": 3600,
 }
 
@@ -20,8 +20,8 @@ QUIET = {
 def send_due_calls():
     """Send the calls whose ETA has come, and those that their process left unsent.
 
-    It goes on for SEND_EVERY seconds at most, so that many due calls do not hold all processes of a
-    worker. Returns how many were sent.
+    For SEND_EVERY seconds at most, so that many due calls do not hold all processes of a worker.
+    Returns how many were sent.
 
     Raises:
         kombu.exceptions.OperationalError: the broker went away.
@@ -31,15 +31,12 @@ def send_due_calls():
 
 @shared_task(name="tasklog.clean_up_calls")
 def clean_up_calls():
-    """Delete the calls that ended longer ago than CELERY_RESULT_EXPIRES, with their results.
-
-    None where results do not expire. Returns how many they were.
-    """
+    """Delete calls that ended longer ago than CELERY_RESULT_EXPIRES. Returns how many."""
     expires = current_app.conf.result_expires
     return cleanup.clean_up_calls(maybe_timedelta(expires)) if expires else 0
 
 
 @shared_task(name="tasklog.end_lost_calls", **QUIET)
 def end_lost_calls():
-    """Store FAILURE for calls whose worker was killed. Returns how many they were."""
+    """Store FAILURE for calls whose worker was killed. Returns how many."""
     return len(lost.end_lost_calls())

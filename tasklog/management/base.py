@@ -17,11 +17,7 @@ WRONG_USE = 2  # as argparse's own
 
 
 class CallsCommand(BaseCommand):
-    """Base of the commands.
-
-    Lines go to standard output, tab-separated or as one JSON object each, the summary to standard
-    error. What is wrong ends the command with a CommandError and its exit status.
-    """
+    """Base of the commands: lines go to standard output, the summary to standard error."""
 
     age_is = ""  # makes the command ask for an age
 
@@ -51,7 +47,7 @@ class CallsCommand(BaseCommand):
         return age
 
     def line(self, options, **values):
-        """Write a line: with --json all values and their names, else those that are not None."""
+        """Write a line: with --json an object, else tab-separated what is not None."""
         for name, value in values.items():
             if isinstance(value, datetime):
                 values[name] = timezone.localtime(value).isoformat(timespec="seconds")
@@ -65,7 +61,7 @@ class CallsCommand(BaseCommand):
         """Do something with a call. Returns what comes of it or None, and why not or None.
 
         Raises:
-            CommandError: the broker is away, so nothing else can be done either.
+            CommandError: the broker is away.
         """
         try:
             return act(), None
@@ -79,10 +75,7 @@ class CallsCommand(BaseCommand):
 
 
 class FindCommand(CallsCommand):
-    """Base of the commands that list calls which are silent for too long, and send them again.
-
-    Each says which calls it finds (``find``), and what it tells about one (``about``).
-    """
+    """Base of the commands that list (``find``, ``about``) and resend calls silent for too long."""
 
     resend_is = found = ""
 
@@ -100,14 +93,14 @@ class FindCommand(CallsCommand):
         return self.attempt(call.resend)[1]
 
     def handle(self, *, resend, **options):
-        age, left, sent = self.age(options), 0, 0
-        for calls in tables():
-            for call in list(self.find(calls, age, options)):
-                outcome = {"refused": self.resend(call)} if resend else {}
-                done = resend and outcome["refused"] is None
-                sent, left = sent + done, left + (not done)
-                self.line(options, **self.about(call), **outcome)
+        age = self.age(options)
+        found = [call for calls in tables() for call in self.find(calls, age, options)]
+        sent = 0
+        for call in found:
+            outcome = {"refused": self.resend(call)} if resend else {}
+            sent += outcome == {"refused": None}
+            self.line(options, id=call.task_id, task=call.name, **self.about(call), **outcome)
         if resend:
             self.summary(f"{sent} sent.")
-        if left:
+        if left := len(found) - sent:
             raise CommandError(f"{self.found}: {left}")

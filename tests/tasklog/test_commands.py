@@ -353,7 +353,7 @@ def test_many_are_retried_only_when_asked_for(failures):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "choose them with --name"),
+        ([], "or filters (--name"),
         (["id", "--name", "x"], "not both"),
         (["--since", "yesterday"], "invalid time value: 'yesterday'"),
         (["--since", "2026-02-30"], "invalid time value: '2026-02-30'"),

@@ -7,6 +7,7 @@ from tests.services import ROOT
 
 APP = ROOT / "tasklog"
 A_MINUTE = 300  # words that a reader takes
+HALF_AN_HOUR = 30  # minutes: what the app was meant to take
 
 
 def words():
@@ -31,11 +32,13 @@ def test_it_is_read_in_the_time_that_the_readme_says():
     total = sum(words().values())
     assert total <= most, f"{total:,} words. Make it simpler, or say so in README.md."
     assert round(most / A_MINUTE) == minutes
+    assert most <= HALF_AN_HOUR * A_MINUTE
 
 
 def test_the_reading_order_has_each_module_with_its_time():
     readme = (APP / "README.md").read_text()
     rows = re.findall(r"^\| (\d+) \| ((?:`[\w./]+`(?:, )?)+) \|", readme, re.MULTILINE)
+    assert sum(int(minutes) for minutes, _ in rows) <= HALF_AN_HOUR
     left = words()
     for minutes, names in rows:
         listed = re.findall("`(.+?)/?`", names)

@@ -6,8 +6,8 @@ from tasklog.management.base import CallsCommand
 
 class Command(CallsCommand):
     help = (
-        "Delete calls that ended long ago, with their results, in batches. What waits, is "
-        "scheduled or runs stays, however old it is."
+        "Delete calls that ended long ago, with their results, in batches. What has not ended "
+        "stays, however old it is."
     )
     age_is = "How long ago they ended."
 

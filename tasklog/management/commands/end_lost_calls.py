@@ -8,8 +8,8 @@ from tasklog.management.base import CallsCommand, CommandError
 
 class Command(CallsCommand):
     help = (
-        "End the calls that were running in a worker which was killed: their time limit passed "
-        "long ago. They become FAILURE, with WorkerLostError."
+        "End the calls whose worker was killed, and whose time limit passed long ago, as FAILURE, "
+        "with WorkerLostError."
     )
 
     def add_arguments(self, parser):
@@ -23,11 +23,11 @@ class Command(CallsCommand):
         )
 
     def handle(self, *, grace, **options):
-        # A worker knows all tasks. Here nobody may have imported those of CELERY_INCLUDE yet.
+        # As a worker does: here nobody may have imported those of CELERY_INCLUDE yet.
         current_app.loader.import_default_modules()
         ended = end_lost_calls(timedelta(seconds=grace))
         for call in ended:
-            worker, heard_at = call.result.worker, call.result.date_done
-            self.line(options, id=call.task_id, task=call.name, worker=worker, heard_at=heard_at)
+            about = {"worker": call.result.worker, "heard_at": call.result.date_done}
+            self.line(options, id=call.task_id, task=call.name, **about)
         if ended:
             raise CommandError(f"Lost calls, now FAILURE: {len(ended)}")

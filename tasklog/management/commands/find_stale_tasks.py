@@ -8,8 +8,8 @@ class Command(FindCommand):
     )
     age_is = "How long they have been silent."
     resend_is = (
-        "Send those again that were sent and not begun. If the message was not lost, but still "
-        "waits in its queue, they run twice."
+        "Send those again that were sent and not begun. If a message still waits in its queue, "
+        "they run twice."
     )
     found = "Stale calls"
 
@@ -29,8 +29,7 @@ class Command(FindCommand):
         return calls.select_related("result").without_messages()
 
     def about(self, call):
-        since = call.heard_at
-        return {"id": call.task_id, "task": call.name, "state": call.status, "since": since}
+        return {"state": call.status, "since": call.heard_at}
 
     def resend(self, call):
         if call.result:

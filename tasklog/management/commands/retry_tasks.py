@@ -9,14 +9,14 @@ from tasklog.management.base import WRONG_USE, CallsCommand
 
 
 def time(text):
-    """Return the aware datetime of an argument: ISO 8601, a day alone is its first moment."""
+    """Return the aware datetime of an argument in ISO 8601."""
     when = datetime.fromisoformat(text)
     return timezone.make_aware(when) if timezone.is_naive(when) else when
 
 
 class Command(CallsCommand):
     help = (
-        "Call tasks again, under new ids: those whose ids are given, or those that the filters "
+        "Call tasks again, under new ids: those with the given ids, or those that the filters "
         "find, without what was retried before. A line has the old id, the new one or why it was "
         "refused, and the task."
     )
@@ -38,10 +38,7 @@ class Command(CallsCommand):
         filters = {name: options[name] for name in names if options[name]}
         filtered = bool(filters or state)
         if bool(ids) == filtered:
-            text = (
-                "Name calls by their ids, or choose them with --name, --queue, --state, --since "
-                "and --until, not both."
-            )
+            text = "Give ids, or filters (--name, --queue, --state, --since, --until), not both."
             raise CommandError(text, returncode=WRONG_USE)
         ids = list(dict.fromkeys(ids)) or find(filters, state or [states.FAILURE])
         if filtered and ids and not (yes or dry_run):
