@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 def send_due_calls(seconds=None):
     """Send what is due, until nothing is, or until the time is over.
 
+    A scheduled call is sent at most once: one that is cut off between claim and note stays visible.
+    A call that its process left unsent is sent at least once, under the same id.
+
     Args:
         seconds (float | None): how long to go on. None: as long as it takes.
 
