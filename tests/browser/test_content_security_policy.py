@@ -53,7 +53,8 @@ class Window:
         page.on("dialog", lambda dialog: self.complaints.append(dialog.message) or dialog.dismiss())
 
     def hear(self, message):
-        if message.type == "error":
+        # Chromium drops what it loads when the machine gets another network, as by a container.
+        if message.type == "error" and "ERR_NETWORK_CHANGED" not in message.text:
             self.complaints.append(f"{self.page.url}: {message.text}")
 
     def open(self, path):
