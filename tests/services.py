@@ -36,10 +36,11 @@ def free_port():
     """Return a TCP port that nobody listens on.
 
     Below the range from which the kernel gives ports to clients: one of those could take the port
-    while a test has its server stopped.
+    while a test has its server stopped. By chance of the system's: pytest-randomly gives all its
+    processes the same seed, and so would the same ports be tried at the same moment.
     """
     while True:
-        port = random.randint(20000, 32000)
+        port = random.SystemRandom().randint(20000, 32000)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

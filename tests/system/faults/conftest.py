@@ -3,8 +3,10 @@
 import shutil
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import services
@@ -42,7 +44,8 @@ TABLES = (
 def go_on(server):
     """End what SIGSTOP began, if a test has not."""
     for process in server.process.family():
-        process.send_signal(signal.SIGCONT)
+        with suppress(psutil.NoSuchProcess):  # PostgreSQL's helpers come and go
+            process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture
