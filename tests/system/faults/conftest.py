@@ -3,16 +3,14 @@
 import shutil
 import signal
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests import services
 from tests.conftest import need
 
-from .site import Site, processes_of
+from .site import Site, processes_of, signal_all
 
 
 @pytest.fixture(scope="session")
@@ -41,19 +39,12 @@ TABLES = (
 )
 
 
-def go_on(server):
-    """End what SIGSTOP began, if a test has not."""
-    for process in server.process.family():
-        with suppress(psutil.NoSuchProcess):  # PostgreSQL's helpers come and go
-            process.send_signal(signal.SIGCONT)
-
-
 @pytest.fixture
 def site(servers, folder):
     """The site, with nothing in its queues and tables. At the end no process of it may be left."""
     redis, postgres = servers
     for server in servers:
-        go_on(server)
+        signal_all(server, signal.SIGCONT)
         if not server.process.running:
             server.start()
     client = redis.client()
@@ -63,7 +54,7 @@ def site(servers, folder):
     site.query(f"TRUNCATE {TABLES} CASCADE")
     yield site
     for server in servers:
-        go_on(server)
+        signal_all(server, signal.SIGCONT)
     for program in site.start.started:
         for process in processes_of(program):
             process.kill()

@@ -203,3 +203,10 @@ def kill(processes):
     for process in processes:
         with suppress(psutil.NoSuchProcess):  # a pool dies with its worker
             process.kill()
+
+
+def signal_all(server, number):
+    """Send a signal to all processes of a server."""
+    for process in server.process.family():
+        with suppress(psutil.NoSuchProcess):  # one of PostgreSQL's may just have ended
+            process.send_signal(number)

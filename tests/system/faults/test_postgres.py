@@ -1,12 +1,10 @@
 """PostgreSQL restarts and hangs in the middle of work."""
 
 import signal
-from contextlib import suppress
 
-import psutil
 import pytest
 
-from .site import LOAD
+from .site import LOAD, signal_all
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -48,13 +46,7 @@ def test_postgresql_restarts(site, busy):
 
 def test_postgresql_hangs_for_longer_than_a_task_may_take(site, busy):
     """The time limits end the tasks that wait for it; the others come after."""
-    signal_all(site.postgres.process, signal.SIGSTOP)
+    signal_all(site.postgres, signal.SIGSTOP)
     busy.wait_for_output("time limit", 60)
-    signal_all(site.postgres.process, signal.SIGCONT)
+    signal_all(site.postgres, signal.SIGCONT)
     all_is_done(site, busy)
-
-
-def signal_all(server, number):
-    for process in server.family():
-        with suppress(psutil.NoSuchProcess):  # one of PostgreSQL's may just have ended
-            process.send_signal(number)
