@@ -11,7 +11,7 @@ NAMED = 10  # rows that a message names
 
 
 def do_each(model_admin, request, rows, done, act):
-    """Do something with each row, and tell of how many it was done, and of which not, and why.
+    """Do something with each row. Tell of how many it was done, and why not of others.
 
     Args:
         model_admin (ModelAdmin), request (HttpRequest): of the list.

@@ -18,7 +18,7 @@ from django_celery_results import admin as stock_results
 from django_celery_results.models import TaskResult
 
 from .actions import NAMED, do_each
-from .changelist import CallList, ResultList
+from .changelist import CallList, ResultList, ResultQuerySet
 from .highlight import show_json, show_stored, show_traceback
 from .models import SCHEDULED, SCHEDULED_SENT, NotReplayable, TaskCall
 
@@ -97,7 +97,7 @@ class Log:
         return False
 
     def response_action(self, request, queryset):
-        """Refuse what is meant for more than one page: nobody has seen what it would do."""
+        """Refuse what is meant for all pages: nobody has seen them."""
         if request.POST.get("select_across") == "1":
             text = "Choose from this page. For more calls there is the command retry_tasks."
             return self.message_user(request, text, messages.ERROR)
@@ -180,7 +180,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
         return CallList
 
     def get_search_results(self, request, queryset, term):
-        """Search by task id or exact name. Both have an index; parts of a text have none."""
+        """Search by task id or exact name, which have an index."""
         if not (term := term.strip()):
             return queryset, False
         names = [name for name in known_tasks() if f".{name}".endswith(f".{term}")]
@@ -189,7 +189,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
         return queryset.filter(task_id=term), False
 
     def may(self, request, action):
-        """Whether somebody may do one of ACTIONS. Each is a permission of its own."""
+        """Whether somebody has the permission for one of ACTIONS."""
         return request.user.has_perm(f"tasklog.{action}_taskcall")
 
     def get_actions(self, request):
@@ -278,12 +278,14 @@ class TaskResultAdmin(Log, stock_results.TaskResultAdmin):
     list_display = ["state", "task_name", "date_done", "worker", "periodic_task_name", "id_"]
     list_display_links = ["task_name"]
     list_filter = [StatusFilter, "date_done"]
-    date_hierarchy = None
     search_fields = ["task_id__exact", "task_name__exact", "worker__exact"]
     search_help_text = "A task id, the full name of a task, or a worker."
 
     def get_changelist(self, request, **kwargs):
         return ResultList
+
+    def get_queryset(self, request):
+        return ResultQuerySet(TaskResult)
 
 
 def replace(model, stock, ours):

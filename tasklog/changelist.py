@@ -5,11 +5,14 @@ the keys of all pages, from one index, then the rows of one page. What no index 
 among the latest calls, and the page says so.
 """
 
+from datetime import timedelta
+
 from celery import states
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import InvalidPage, Paginator
 from django.db import connections
+from django.db.models import Max, Min, QuerySet
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
@@ -21,7 +24,7 @@ WAITING = (states.PENDING, SCHEDULED, SCHEDULED_SENT)  # states without a result
 
 
 class ResultList(ChangeList):
-    """A list whose rows come by their keys, of which it reads no more than PAGED."""
+    """A list of at most PAGED rows, which come by their keys."""
 
     key = "pk"
     note = ""  # says where was not looked
@@ -55,6 +58,23 @@ class ResultList(ChangeList):
         self.multi_page = self.paginator.num_pages > 1
         self.can_show_all = self.show_full_result_count = False
         self.show_admin_actions = True
+
+
+class ResultQuerySet(QuerySet):
+    def datetimes(self, field_name, kind, order="ASC", tzinfo=None):
+        """Return dates for the date hierarchy, from the first to the last.
+
+        Django's own looks at each row for those that occur.
+        """
+        ends = self.order_by().aggregate(first=Min(field_name), last=Max(field_name)).values()
+        if None in ends:
+            return []
+        first, last = (timezone.localdate(end, tzinfo) for end in ends)
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return list(dict.fromkeys(day.replace(**FIRST[kind]) for day in days))
+
+
+FIRST = {"year": {"month": 1, "day": 1}, "month": {"day": 1}, "day": {}}
 
 
 def estimate(rows):

@@ -46,7 +46,7 @@ KINDS = {
 
 @register("tasklog")
 def check_settings(**kwargs):
-    """Each name in TASKLOG exists, and its value is of the right kind."""
+    """The names and values in TASKLOG."""
     for name, value in getattr(settings, "TASKLOG", {}).items():
         if name not in KINDS:
             close = difflib.get_close_matches(str(name), KINDS, n=1)
@@ -62,7 +62,7 @@ def check_settings(**kwargs):
 
 @register("tasklog")
 def check_celery(**kwargs):
-    """Calls pass through tasklog's Celery application, and it finds what becomes of them."""
+    """The Celery application, and its results backend."""
     if not (conf.get("TRACK") or conf.dispatches()):
         return
     app = current_app._get_current_object()

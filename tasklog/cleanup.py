@@ -6,5 +6,5 @@ from .databases import tables
 
 
 def clean_up_calls(older_than, ended_as=states.READY_STATES):
-    """Delete them in each database that has calls, as `TaskCallQuerySet.clean_up` says."""
+    """Delete them in each database, as `TaskCallQuerySet.clean_up` says."""
     return sum(calls.clean_up(older_than, ended_as) for calls in tables())

@@ -36,7 +36,7 @@ class CallsCommand(BaseCommand):
                 ages.add_argument(f"--{unit}", type=float, default=0, metavar="N")
 
     def age(self, options):
-        """Return the age that the options add up to, as a timedelta above 0."""
+        """Return the age in the options, a timedelta above 0."""
         try:
             age = timedelta(**{unit: options[unit] for unit in UNITS})
         except (OverflowError, ValueError) as error:  # ValueError: nan

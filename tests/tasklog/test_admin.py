@@ -523,6 +523,24 @@ def test_results_are_listed_filtered_and_found(browser):
     assert first.id in page.content.decode()
 
 
+def test_the_date_hierarchy_goes_from_the_first_to_the_last(browser):
+    moments = ["2024-12-31T12:00Z", "2026-01-30T12:00Z", "2026-02-02T12:00Z"]
+    for moment in moments:
+        result = square.delay(1)
+        store(result, "SUCCESS")
+        when = timezone.datetime.fromisoformat(moment)
+        TaskResult.objects.filter(task_id=result.id).update(date_done=when)
+
+    def choices(**query):
+        context = browser.get(RESULTS, query).context
+        return [choice["title"] for choice in context["choices"]]
+
+    assert choices() == ["2024", "2025", "2026"]
+    assert choices(date_done__year=2026) == ["January 2026", "February 2026"]
+    found = choices(date_done__year=2026, date_done__month=1)
+    assert found == ["January 30"]
+
+
 @pytest.fixture
 def periodic(transactional_db):
     """A periodic task with all options."""
