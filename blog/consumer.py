@@ -58,6 +58,8 @@ class Consumer(StockConsumer):
                 logger.info("Processes were handed %s tasks, and have to accept them", len(jobs))
             while handed() and monotonic() < deadline:
                 next(loop)
+            if jobs := handed():
+                logger.warning("%s tasks were not accepted in time, and may run twice", len(jobs))
         except Exception as error:
             # The broker is lost as well: then it delivers again what was not acknowledged.
             logger.warning("Stopping without the last acknowledgements: %r", error)
