@@ -54,19 +54,19 @@ class Consumer(StockConsumer):
         try:
             self.task_consumer.cancel()
             loop = self.hub.create_loop()
-            if jobs := handed():
-                logger.info("Processes were handed %s tasks, and have to accept them", len(jobs))
+            if tasks := handed():
+                logger.info("Processes have to accept: %s", ", ".join(tasks))
             while handed() and monotonic() < deadline:
                 next(loop)
-            if jobs := handed():
-                logger.warning("%s tasks were not accepted in time, and may run twice", len(jobs))
+            if tasks := handed():
+                logger.warning("Not accepted in time, may run twice: %s", ", ".join(tasks))
         except Exception as error:
             # The broker is lost as well: then it delivers again what was not acknowledged.
             logger.warning("Stopping without the last acknowledgements: %r", error)
 
 
 def handed():
-    """Return what a process has been given to run and has not said that it accepts."""
+    """Return the tasks, as name[id], that a process was given and has not said that it accepts."""
     waiting = state.reserved_requests - state.active_requests
-    jobs = [request._apply_result() for request in waiting if request._apply_result]
-    return [job for job in jobs if job and job._write_to]
+    jobs = {request: request._apply_result and request._apply_result() for request in waiting}
+    return [str(request) for request, job in jobs.items() if job and job._write_to]

@@ -186,7 +186,7 @@ def test_two_workers_share_one_queue(start):
     results = [add.delay(1, n, seconds=0.3) for n in range(6)]
     assert [result.get(timeout=20) for result in results] == [1, 2, 3, 4, 5, 6]
     for worker in workers:
-        assert "succeeded in" in worker.output
+        worker.wait_for_output("succeeded in")
 
 
 def test_a_superuser_signs_in_to_the_admin(start):
