@@ -144,12 +144,14 @@ def start(folder, redis_server, transactional_db):
 
 
 @pytest.fixture(scope="module")
-def start_once(redis_server, django_db_setup, tmp_path_factory):
+def start_once(redis_server, django_db_setup, django_db_blocker, tmp_path_factory):
     """Start programs that serve all tests of a module (which then may not use ``start``)."""
     redis_server.client().flushdb()
     starter = Starter(tmp_path_factory.mktemp("once"))
     yield starter
     starter.stop()
+    with django_db_blocker.unblock():  # what a task has stored after the last test's end
+        call_command("flush", interactive=False, verbosity=0)
 
 
 @pytest.fixture(scope="module")

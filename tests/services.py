@@ -146,9 +146,10 @@ class Process:
         """Wait until ``text`` stands in the output ``count`` times."""
 
         def seen():
+            running = self.running  # asked first: what it prints at its end counts, too
             if self.output.count(text) >= count:
                 return True
-            assert self.running, f"{self} has ended before it said {text!r}:\n{self.output}"
+            assert running, f"{self} has ended before it said {text!r}:\n{self.output}"
 
         wait_for(seen, lambda: f"{text!r} from {self}:\n{self.output}", seconds)
         return self

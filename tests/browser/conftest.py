@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.conftest import need
-from tests.services import CHROMIUM_OPTIONS, find_chromium
+from tests.services import CHROMIUM_OPTIONS, find_chromium, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,26 @@ def browser():
         yield browser
         browser.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="module")
+def worker(start_once):
+    """A worker whose exports last as long as it takes to watch and to cancel them."""
+    return start_once.worker(env={"EXPORT_SECONDS": "8"})
+
+
+def reload_until_a_worker_is_idle(page):
+    """The page asks once, and a busy machine can be too late with the answer."""
+
+    from playwright.sync_api import expect
+
+    def idle():
+        page.reload()
+        workers = page.locator("#workers")
+        expect(workers.locator(".queues")).to_be_visible()
+        return "idle" in workers.inner_text()
+
+    wait_for(idle, "an idle worker", 60)
 
 
 @pytest.fixture

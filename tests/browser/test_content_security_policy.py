@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 from posts.models import Post, Run
 from posts.tasks.workflow import collect_posts
 from tasklog.models import TaskCall
+from tests.browser.conftest import reload_until_a_worker_is_idle
 from tests.conftest import Starter
 from tests.security import production
 from tests.security.objects import make_everything
@@ -181,7 +182,7 @@ def test_tasks(signed_in):
     failed = page.locator("#lesson-fail_sometimes li.run").first
     failed.get_by_text("Traceback", exact=True).click()
     expect(failed.locator("pre")).to_be_visible()
-    expect(page.locator("#workers")).to_contain_text("idle")
+    reload_until_a_worker_is_idle(page)
     page.locator("#lesson-add summary").click()
     run = Run.objects.get(task=collect_posts.name)
     for path in ("/tasks/runs/", f"/tasks/runs/{run.task_id}/", "/tasks/queues/", "/tasks/export/"):

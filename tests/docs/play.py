@@ -217,7 +217,7 @@ class Terminal:
 
     def has_ended(self):
         """Whether what ran here has ended by itself, as a program does that somebody kills."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + min(30, SECONDS)
         while not self.prompt() and time.monotonic() < deadline:
             self.read()
         return bool(self.prompt())

@@ -87,6 +87,8 @@ def test_what_is_handed_to_a_process_at_a_stop_runs_once(site, folder):
     call = "from tests.tasks import early; early.delay({!r}, {}, 0)"
     site.send(call.format(str(journal), 1)).wait_for_output("sent")
     worker.wait_for_output("received")
+    # It answers when it has handed the task over.
+    assert site("celery", "-A", "blog", "inspect", "ping", "-t", "5").wait(60) == 0
     worker.popen.terminate()
     worker.wait_for_output("have to accept")
     pool_process.resume()

@@ -108,7 +108,7 @@ class Story:
         self.start("celery", "-A", "blog", "beat", "-l", "INFO", "--pidfile=", cwd=self.copy)
         self.start("supervisord", "-n", "-c", "supervisord.conf", cwd=self.copy)
         for name in ("worker.log", "worker-slow.log"):
-            wait_for(lambda name=name: " ready." in self.log(name), lambda name=name: name)
+            wait_for(lambda name=name: " ready." in self.log(name), lambda name=name: name, 60)
         self.web = self.start.web(cwd=self.copy)
         self.visitor = Visitor(self.web.url)
         self.visitor.sign_in("root", f"{MARK}-account")
@@ -205,9 +205,12 @@ class Story:
     def commands(self):
         for command in (["report"], ["status"], ["inspect", "conf"], ["inspect", "stats"],
                         ["inspect", "report"], ["inspect", "registered"]):  # fmt: skip
-            process = self.run("celery", "-A", "blog", *command)
-            assert process.wait() == 0, process.output
-            assert "celery" in process.output
+
+            def answered(command=command):  # nodes have a second, and this one starts many programs
+                process = self.run("celery", "-A", "blog", *command)
+                return process.wait() == 0 and process
+
+            assert "celery" in wait_for(answered, command, 60).output
 
     def troubles(self):
         """The broker goes, then the database."""

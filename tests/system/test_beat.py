@@ -84,14 +84,14 @@ def test_the_expiry_goes_with_the_message(start_beat, every_second, redis_server
 
 def test_a_worker_drops_what_has_expired(start, start_beat, every_second, redis_server):
     """A night without workers ends with one run, not with one for each second of it."""
-    every_second(expire_seconds=2)
+    every_second(queue="slow", expire_seconds=2)
     beat = start_beat()
     client = redis_server.client()
-    wait_for(lambda: client.llen("celery") >= 5, "five messages")
+    wait_for(lambda: client.llen("slow") >= 5, "five messages")
     beat.stop(signal.SIGKILL)
 
     def expired():
-        newest = json.loads(client.lindex("celery", 0))["headers"]["expires"]
+        newest = json.loads(client.lindex("slow", 0))["headers"]["expires"]
         return datetime.fromisoformat(newest) < datetime.now(UTC)
 
     wait_for(expired, "the last message to expire")

@@ -24,6 +24,7 @@ def test_status_without_a_worker(start):
 
 def test_status_with_a_worker(start):
     start.worker()
+    wait_for(current_app.control.inspect(timeout=3).ping, "the worker to listen")
     status = start("celery", "-A", "blog", "status")
     assert "1 node online." in output_of(status)
     assert status.wait() == 0
@@ -51,6 +52,7 @@ def test_inspect_tells_of_workers(start):
     """G1.10."""
     start.worker()
     inspect = current_app.control.inspect(timeout=3)
+    wait_for(inspect.ping, "the worker to listen")
     (stats,) = inspect.stats().values()
     assert stats["pool"]["max-concurrency"] == 2
     (registered,) = inspect.registered().values()

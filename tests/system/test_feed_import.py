@@ -61,3 +61,4 @@ def test_five_imports_at_once_make_each_draft_once(worker, server, staff):
     calls = [import_feed.delay(url=server.url(), author_id=staff.pk) for _ in range(5)]
     assert sum(call.get(timeout=30)["new"] for call in calls) == 20
     assert Post.objects.count() == 20
+    wait_for(lambda: Analysis.objects.count() == 20, "the analyses")

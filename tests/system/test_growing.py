@@ -133,6 +133,8 @@ class Pair:
             f"sentinel monitor blog 127.0.0.1 {self.ports['first']} 1\n"
             f"sentinel auth-pass blog {PASSWORD}\n"
             "sentinel down-after-milliseconds blog 1000\n"
+            # Default: 3 minutes. A failover that failed is tried again after twice that.
+            "sentinel failover-timeout blog 3000\n"
         )
         self.serve("sentinel", conf, "--sentinel")
 

@@ -9,6 +9,7 @@ from celery import current_app
 
 from posts.tasks.basics import add, sample_task
 from tests.services import BIN, free_port, port_answers, wait_for
+from tests.system.faults.site import kill
 
 
 class Supervised:
@@ -48,9 +49,7 @@ def test_a_killed_worker_comes_back(supervised):
     """C7."""
     before = supervised.pid("celery:default")
     worker = psutil.Process(before)
-    family = [worker, *worker.children(recursive=True)]
-    for process in family:
-        process.kill()
+    kill([worker, *worker.children(recursive=True)])
     wait_for(lambda: supervised.pid("celery:default") not in (0, before), "a new worker")
     result = add.delay(1, 2, seconds=0)
     assert result.get(timeout=30) == 3
@@ -69,7 +68,7 @@ def test_a_stop_in_the_middle_of_a_task_lets_it_finish(supervised):
 
 def test_the_workers_of_a_host_stop_at_the_same_time(supervised):
     """The group: both are told to stop before either has ended."""
-    result = add.delay(1, 2, seconds=8)
+    result = add.delay(1, 2, seconds=15)
     wait_for(lambda: result.state == "STARTED", "the task at work")
     with subprocess.Popen([BIN / "supervisorctl", "stop", "celery:*"], cwd=supervised.site):
         wait_for(lambda: "STOPPED" in supervised.ctl("status", "celery:slow"), "the idle worker")
@@ -92,6 +91,7 @@ def test_ending_supervisord_ends_warmly_and_leaves_no_process(supervised):
 def test_each_worker_serves_its_own_queue(supervised):
     """Without `-Q`, both workers serve both queues, and slow work holds up the short."""
     inspect = current_app.control.inspect(timeout=3)
+    wait_for(lambda: len(inspect.ping() or {}) == 2, "both workers to listen")
     queues = {
         name.split("@")[0]: [queue["name"] for queue in queues]
         for name, queues in inspect.active_queues().items()

@@ -140,7 +140,8 @@ def test_a_failing_part_fails_the_report_and_is_recorded_once(staff, worker, par
     assert progress.on_error.state == states.SUCCESS
     assert f"{part} was asked to fail" in progress.on_error.result
     task_id = part_id(run.task_id, "report_failed")
-    assert worker.output.count(f"report_failed[{task_id}] succeeded") == 1
+    recorded = f"report_failed[{task_id}] succeeded"
+    assert worker.wait_for_output(recorded).output.count(recorded) == 1
     ran = {name: part.worker != "" for name, part in by_name(progress).items()}
     if part == "collect_posts":
         assert not any(ran[name] for name in ("count_words", "count_links", "combine_report"))
@@ -270,16 +271,18 @@ def test_a_workflow_is_cancelled_with_all_its_parts(staff):
     wait_for(lambda: look(run).running, "the first part")
     cancel(run)
     assert end_of(run).state == states.REVOKED
+    wait_for(lambda: look(run).on_error.finished, "its error callback, which is cancelled too")
     assert set(states_of(look(run)).values()) <= {states.REVOKED, states.PENDING}
 
 
 def test_a_workflow_is_cancelled_in_the_middle(staff, posts):
-    run = start_report(staff, seconds=1)
+    run = start_report(staff, seconds=3)
     wait_for(lambda: by_name(look(run))["count_words"].running, "the middle")
     cancel(run)
     progress = end_of(run)
     assert progress.state == states.REVOKED
     assert not by_name(progress)["combine_report"].worker
+    wait_for(lambda: look(run).on_error.finished, "its error callback, which is cancelled too")
 
 
 def test_a_cancelled_run_does_not_begin_even_if_no_worker_has_heard_of_it(staff, make_posts):

@@ -118,7 +118,7 @@ def queue(redis_server):
         def release(self):
             control.add_consumer("celery", reply=True)
 
-    control.cancel_consumer("celery", reply=True)
+    wait_for(lambda: control.cancel_consumer("celery", reply=True), "the worker's answer")
     yield Queue()
     control.add_consumer("celery", reply=True)
 

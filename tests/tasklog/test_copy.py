@@ -41,7 +41,7 @@ call = TaskCall.objects.get(task_id=result.id)
 print("call", call.args, call.status)
 again = call.retry()
 print("again", again.get(timeout=30))
-later = double.apply_async([4], countdown=0.01)
+later = double.apply_async([4], countdown=1)
 print("later", TaskCall.objects.get(task_id=later.id).status, later.get(timeout=30))
 """
 

@@ -6,7 +6,7 @@ Everything else is as in blog/settings.py.
 from blog.settings import *  # noqa: F403
 from blog.settings import CELERY_BROKER_TRANSPORT_OPTIONS, TASKLOG
 
-CELERY_TASK_SOFT_TIME_LIMIT, CELERY_TASK_TIME_LIMIT = 4, 7
+CELERY_TASK_SOFT_TIME_LIMIT, CELERY_TASK_TIME_LIMIT = 5, 7
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     **CELERY_BROKER_TRANSPORT_OPTIONS,
     "visibility_timeout": 9,

@@ -86,7 +86,10 @@ def test_redis_has_no_memory_left(site, busy):
     """
     client = site.redis.client()
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    busy.popen.send_signal(signal.SIGSTOP)  # it is to find a message when it goes on
+    wait_for(lambda: client.llen("celery"), "a message that waits")
     client.config_set("maxmemory", "1mb")
+    busy.popen.send_signal(signal.SIGCONT)
     send_the_rest(site)
     assert busy.wait(60) == 1
     assert "Unrecoverable error" in busy.output

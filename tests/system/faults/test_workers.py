@@ -56,9 +56,10 @@ def test_a_worker_is_killed_before_it_could_say_that_it_began(site):
         worker.wait_for_output("early[", 60).wait_for_output("late[", 60)
         client = site.redis.client()
         wait_for(lambda: client.hlen("unacked") == 1, "the early acknowledgement")
+        waiting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        wait_for(lambda: site.query(f"SELECT count(*) {waiting}") == [(2,)], "both at the lock")
         kill(processes_of(worker))
         # PostgreSQL does not notice, and would still write what the dead have asked for.
-        waiting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         database.execute(f"SELECT pg_terminate_backend(pid) {waiting}")
         wait_for(lambda: site.query(f"SELECT count(*) {waiting}") == [(0,)], "their end")
     site.worker()
