@@ -24,7 +24,7 @@ test: .venv/ready ## All tests (ARGS="-k export" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-compose: .venv/ready ## The tests of the containers: needs Docker, takes minutes
-	@COMPOSE_TESTS=1 $(BIN)/python -m pytest tests/compose -n 2 $(ARGS)
+	@COMPOSE_TESTS=1 $(BIN)/python -m pytest tests/compose -n 2 --durations=8 $(ARGS)
 
 prove: .venv/ready ## Take each line of configuration out, and see its proof fail (ONLY, JOBS, ARGS="--again")
 	@$(BIN)/python -m tests.proofs --only "$(ONLY)" --jobs $(or $(JOBS),6) $(ARGS)
