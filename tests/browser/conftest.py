@@ -32,12 +32,10 @@ def worker(start_once):
 def reload_until_a_worker_is_idle(page):
     """The page asks once, and a busy machine can be too late with the answer."""
 
-    from playwright.sync_api import expect
-
     def idle():
         page.reload()
         workers = page.locator("#workers")
-        expect(workers.locator(".queues")).to_be_visible()
+        workers.locator(".queues").wait_for()
         return "idle" in workers.inner_text()
 
     wait_for(idle, "an idle worker", 60)

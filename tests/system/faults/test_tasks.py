@@ -78,15 +78,16 @@ def test_messages_that_no_worker_understands(site):
     assert site.end() == []
 
 
-def test_garbage_that_no_celery_has_sent(site):
+@pytest.mark.parametrize("slow", [FEW // 2, FEW // 2 + 1], ids=["early", "late"])
+def test_garbage_that_no_celery_has_sent(site, slow):
     """Written into the queue by hand, it ends the worker of Celery 5.7.0: «Unrecoverable error».
 
     What runs is finished first, the garbage is gone, and the worker that Supervisor starts next
     goes on. Nothing is lost.
     """
     worker = site.worker()
-    site.send(0, FEW, FEW // 2)
-    site.wait_for_the_middle_of(FEW // 2)
+    site.send(0, FEW, slow)
+    site.wait_for_the_middle_of(slow)
     site.redis.client().rpush("celery", "no JSON")
     assert worker.wait(60) == 1
     assert "Unrecoverable error" in worker.output
