@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 from django.db import connection
@@ -54,6 +55,13 @@ def django_db_setup(django_db_setup, django_db_blocker):
     """
     with django_db_blocker.unblock():
         call_command("flush", interactive=False, verbosity=0)
+
+
+@pytest.fixture(autouse=True)
+def results_backend():
+    """Celery makes its results backend at first use and keeps it: make it before a test changes
+    settings, or the next tests would get one with those."""
+    return current_app.backend
 
 
 @pytest.fixture
