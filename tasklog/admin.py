@@ -19,7 +19,7 @@ from django_celery_results.models import TaskResult
 
 from .actions import NAMED, do_each
 from .changelist import CallList, ResultList, ResultQuerySet
-from .highlight import show_json, show_stored, show_traceback
+from .highlight import printable, show_json, show_stored, show_traceback
 from .models import SCHEDULED, SCHEDULED_SENT, NotReplayable, TaskCall
 
 STATES = (
@@ -242,7 +242,7 @@ def arguments(call, which):
     """The "args" or "kwargs" of a call, as far as its caller shows them."""
     if call.replayable:
         return show_json(getattr(call, which))
-    return f"hidden by the caller: {call.options.get(f'{which}repr', 'all')}"
+    return printable(f"hidden by the caller: {call.options.get(f'{which}repr', 'all')}")
 
 
 def badge(state):

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import celery
 import django
@@ -10,6 +11,7 @@ from celery.contrib.django.task import DjangoTask
 from celery.utils import uuid
 from celery.utils.functional import maybe_list
 from django.apps import apps
+from django.core.checks import Error, register
 from django.db import InterfaceError, connections, transaction
 from django.db import OperationalError as DatabaseError
 from django.db.models.functions import Now
@@ -22,6 +24,7 @@ from .record import record
 logger = logging.getLogger(__name__)
 
 SENT_LATER = "The broker is away: %s is sent when it is back."
+PAUSE = 5  # seconds without a try after the broker was away: each would wait for it
 
 
 class LoggedTask(DjangoTask):
@@ -40,10 +43,15 @@ class Control(StockControl):
         """Revoke tasks, as Celery's own does. Those that wait in the table are REVOKED at once."""
         setup_django()
         from .dispatcher import withdraw
+        from .lost import request_of
 
-        for withdrawn in withdraw(maybe_list(task_id)):
-            self.app.backend.mark_as_revoked(withdrawn, "revoked before it was sent")
-        return super().revoke(task_id, *args, **kwargs)
+        ids, reason = maybe_list(task_id), "revoked before it was sent"
+        withdrawn = withdraw(ids)
+        for call in withdrawn:  # with its request, so that its chord hears of it
+            self.app.backend.mark_as_revoked(call.task_id, reason, request_of(call))
+        unknown = {call.task_id for call in withdrawn if call.eta}
+        if sent := [task_id for task_id in ids if task_id not in unknown]:
+            return super().revoke(sent, *args, **kwargs)
 
 
 class Celery(celery.Celery):
@@ -58,6 +66,7 @@ class Celery(celery.Celery):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._sending = threading.local()
+        self._away_until = 0  # by the monotonic clock
         self.on_after_finalize.connect(self._add_schedules)
 
     def send_task(self, name, args=None, kwargs=None, countdown=None, eta=None, **options):
@@ -103,6 +112,10 @@ class Celery(celery.Celery):
             self._store(call, alias)
             self._send_on_commit(call, message, alias)
             return self._result(call, options)
+        later = outbox and call.replayable
+        if later and self._is_away():
+            self._store(call, alias)
+            return self._result(call, options)
         if track or retry_of:
             call.sent_at = Now()
             self._store(call, alias)
@@ -110,11 +123,11 @@ class Celery(celery.Celery):
             return super().send_task(name, args, kwargs, **when, **options)
         except OperationalError:
             # Without an outbox the caller decides what follows.
-            if not (outbox and call.replayable):
+            if not later:
                 raise
             call.sent_at = None
             self._store(call, alias)
-            logger.warning(SENT_LATER, call)
+            self._send_later(call)
             return self._result(call, options)
 
     def send_call(self, call, args, kwargs, options, **extra):
@@ -161,18 +174,28 @@ class Celery(celery.Celery):
 
     def _send_on_commit(self, call, message, alias):
         def send_call():
+            if call.replayable and self._is_away():
+                return
             try:
                 self.send_call(call, *message)
             except OperationalError:
                 if not call.replayable:
                     raise
-                logger.warning(SENT_LATER, call)
+                self._send_later(call)
             else:
                 call.mark_sent(alias)
 
         # Robust: what fails is logged, and fails no request that is done. But nobody else could
         # send a call with hidden arguments.
         transaction.on_commit(send_call, using=alias, robust=call.replayable)
+
+    def _is_away(self):
+        return time.monotonic() < self._away_until
+
+    def _send_later(self, call):
+        """Leave a call to the dispatcher, and those of the next seconds too."""
+        self._away_until = time.monotonic() + PAUSE
+        logger.warning(SENT_LATER, call)
 
     def _result(self, call, options):
         """Return the AsyncResult of a call that is sent later, as send_task() would."""
@@ -184,12 +207,12 @@ class Celery(celery.Celery):
         return result
 
     def _add_schedules(self, sender, **kwargs):
-        """Let beat send tasklog's own tasks, where there is something for them to do."""
-        for name, every, needed in (
-            ("tasklog.send_due_calls", conf.get("SEND_EVERY"), conf.dispatches()),
-            ("tasklog.end_lost_calls", conf.get("END_LOST_EVERY"), conf.get("TRACK")),
+        """Let beat send tasklog's own tasks, whatever the settings: a single call may need them."""
+        for name, every in (
+            ("tasklog.send_due_calls", conf.get("SEND_EVERY")),
+            ("tasklog.end_lost_calls", conf.get("END_LOST_EVERY")),
         ):
-            if every and needed:
+            if every:
                 self.add_periodic_task(every, self.signature(name), name=name)
 
 
@@ -204,6 +227,17 @@ def choose(asked, task, ignore_result):
         if wanted is None:
             wanted = conf.get(choice.upper()) and not (choice == "track" and ignore_result)
         yield wanted
+
+
+@register("tasklog")
+def check_installed(**kwargs):
+    """That the app is installed. Only then are its other checks there."""
+    if not apps.is_installed("tasklog"):
+        yield Error(
+            "Calls pass through tasklog, and it has no table.",
+            hint='Add "tasklog" to INSTALLED_APPS, and migrate.',
+            id="tasklog.E005",
+        )
 
 
 def setup_django():

@@ -6,8 +6,9 @@ from contextlib import suppress
 from celery import states
 from celery.backends.base import get_current_task
 from celery.exceptions import TimeoutError
-from celery.result import result_from_tuple
+from celery.result import ResultSet, result_from_tuple
 from celery.utils.log import get_logger
+from celery.utils.serialization import b64decode
 from celery.utils.time import maybe_timedelta
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, OperationalError, connections, router, transaction
@@ -16,11 +17,12 @@ from django.utils import timezone
 from django_celery_results.backends import DatabaseBackend as StockBackend
 from django_celery_results.models import ChordCounter
 from kombu.exceptions import EncodeError
+from kombu.serialization import loads
 
 from . import conf
 from .chords import Chords, members
 from .cleanup import clean_up_calls
-from .databases import tables
+from .databases import aliases, tables
 from .rows import delete_in_batches, in_batches, storable, store
 
 logger = get_logger(__name__)
@@ -57,6 +59,13 @@ class DatabaseBackend(Chords, StockBackend):
     @property
     def alias(self):
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
+
+    def decode_content(self, row, content):
+        """Decode a part of a row, by the serializer that it was stored with."""
+        if content:
+            if row.content_encoding == "binary":
+                content = b64decode(content)
+            return loads(content, row.content_type, row.content_encoding, self.accept)
 
     def _rows(self, model, alias=None):
         return model._default_manager.using(alias or conf.get("RESULTS_DATABASE"))
@@ -144,6 +153,9 @@ class DatabaseBackend(Chords, StockBackend):
         final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
         row = self.TaskModel(task_id=task_id, **values)
         started = self.app.conf.task_track_started and values["status"] != states.STARTED
+        for calls in tables()[1:]:  # where a call is, its result is too
+            if calls.db != alias and calls.filter(task_id=task_id).exists():
+                store(row, calls.db, values, final, known=started)
         if not store(row, alias, values, final, known=started):
             logger.info("%s of %s came after its end", values["status"], task_id)
         elif listened:
@@ -157,7 +169,8 @@ class DatabaseBackend(Chords, StockBackend):
             )
 
     def _forget(self, task_id):
-        self._rows(self.TaskModel).filter(task_id=task_id).delete()
+        for alias in {self.alias, *aliases()[1:]}:
+            self._rows(self.TaskModel, alias).filter(task_id=task_id).delete()
 
     # --- Reading ----------------------------------------------------------------------------------
 
@@ -234,6 +247,19 @@ class DatabaseBackend(Chords, StockBackend):
             pause = max(SHORTEST_PAUSE, waited / 4)
             time.sleep(min(pause, interval, pause if timeout is None else timeout - waited))
 
+    def iter_native(self, result, **options):
+        """Wait for the members of a ResultSet, those of nested groups too.
+
+        Celery waits for the latter without a timeout. Yields as it does, arguments as `get_many`.
+        """
+        own = {part.id for part in result.results}
+        for task_id, meta in self.get_many(members(result), **options):
+            if task_id in own:
+                yield task_id, meta
+        for part in result.results:
+            if isinstance(part, ResultSet):
+                yield part.id, part.results
+
     def wait_for(self, task_id, timeout=None, interval=0.5, no_ack=True, on_interval=None):
         """Wait as `get_many` does, for one task: what `AsyncResult.get()` calls. Returns a dict."""
         self._ensure_not_eager()
@@ -273,14 +299,16 @@ class DatabaseBackend(Chords, StockBackend):
         expired = self._rows(self.TaskModel, self.alias).filter(
             status__in=FINISHED, date_done__lt=before
         )
-        chords = [
+        chords = {
             counter
             for counter in ChordCounter.objects.using(self.alias)
             for batch in in_batches(members(counter.group_result(self.app)))
             if expired.filter(task_id__in=batch).exists()
-        ]
+        }
+        for counter in chords:
+            logger.error("The chord %s never ends: a result in it has expired.", counter.group_id)
         return {
-            "chords": sum(counter.delete()[0] for counter in dict.fromkeys(chords)),
+            "chords": sum(counter.delete()[0] for counter in chords),
             "results": delete_in_batches(expired.order_by("date_done")),
             "groups": delete_in_batches(groups.order_by("date_done")),
             "calls": clean_up_calls(maybe_timedelta(self.expires)),

@@ -27,8 +27,8 @@ KINDS = {
     **dict.fromkeys(
         ("SEND_EVERY", "END_LOST_EVERY"),
         (
-            "a number of seconds above 0, or None for never",
-            lambda value: value is None or (isinstance(value, Real) and value > 0),
+            "a whole number of seconds above 0, or None for never",
+            lambda value: value is None or (isinstance(value, int) and value > 0),
         ),
     ),
     "BATCH_SIZE": ("a whole number above 0", lambda value: isinstance(value, int) and value > 0),
@@ -61,11 +61,23 @@ def check_settings(**kwargs):
 
 
 @register("tasklog")
+def check_time_zones(**kwargs):
+    """That ETAs are moments, not times of day somewhere."""
+    if not settings.USE_TZ:
+        yield Error("tasklog needs aware times.", hint="Set USE_TZ = True.", id="tasklog.E006")
+
+
+@register("tasklog")
 def check_celery(**kwargs):
     """The Celery application, and its results backend."""
-    if not (conf.get("TRACK") or conf.dispatches()):
-        return
     app = current_app._get_current_object()
+    asked = [
+        choice
+        for choice in ("TRACK", "OUTBOX", "SCHEDULE_ETA")
+        if conf.get(choice) or any(getattr(t, choice.lower(), None) for t in app.tasks.values())
+    ]
+    if not asked:
+        return
     if not isinstance(app, Celery):
         yield Error(
             f"Calls do not pass through tasklog: the Celery application is {app!r}.",
@@ -92,7 +104,7 @@ def check_celery(**kwargs):
                 hint='Set CELERY_RESULT_BACKEND = "tasklog.backends:DatabaseBackend".',
                 id="tasklog.W002",
             )
-    if conf.dispatches() and conf.get("SEND_EVERY") is None:
+    if asked != ["TRACK"] and conf.get("SEND_EVERY") is None:
         yield Warning(
             "TASKLOG['SEND_EVERY'] is None: beat sends no dispatcher, and calls that wait stay.",
             hint="Run `manage.py send_due_calls` often, or set a number of seconds.",

@@ -22,7 +22,8 @@ class Chords:
     delivered twice makes somebody look too early, never send too early.
 
     Of several who find all finished, the one who deletes the counter sends the body, in the same
-    transaction: with the outbox both happen or neither. A worker that is killed before that leaves
+    transaction: with the outbox both happen or neither, unless results have a RESULTS_DATABASE of
+    their own: then the body may be sent twice. A worker that is killed before that leaves
     the chord waiting; with `acks_late` the member comes again.
     """
 

@@ -19,8 +19,3 @@ DEFAULTS = {
 def get(name):
     """Return one of the settings, by its name (str), or its default."""
     return getattr(settings, "TASKLOG", {}).get(name, DEFAULTS[name])
-
-
-def dispatches():
-    """Whether there is something to do for a dispatcher (bool)."""
-    return get("OUTBOX") or get("SCHEDULE_ETA")

@@ -16,11 +16,10 @@ def aliases():
 
 
 def tables():
-    """Yield all calls of each database (TaskCallQuerySet)."""
+    """Return all calls of each database (list[TaskCallQuerySet])."""
     from .models import TaskCall
 
-    for alias in aliases():
-        yield TaskCall.objects.using(alias)
+    return [TaskCall.objects.using(alias) for alias in aliases()]
 
 
 def for_a_call(alias=None):

@@ -114,8 +114,9 @@ def send(claimed, calls, once, **through):
 
     Raises:
         kombu.exceptions.OperationalError, billiard.exceptions.SoftTimeLimitExceeded: the broker
-            went away, or it took too long. What was not tried is given back; of the call in the
-            middle nobody knows, so it stays claimed if `once`.
+            went away, or it took too long. What was not tried is given back, and so is what the
+            broker refused (a Redis without memory); of another call in the middle nobody knows,
+            so it stays claimed if `once`.
     """
     sent, tried = [], 0
     try:
@@ -124,8 +125,9 @@ def send(claimed, calls, once, **through):
             try:
                 options = {**call.options, "retry": False} if once else call.options
                 current_app.send_call(call, call.args, call.kwargs, options, **through)
-            except (OperationalError, SoftTimeLimitExceeded):
-                back = claimed[tried if once else tried - 1 :]
+            except (OperationalError, SoftTimeLimitExceeded) as error:
+                refused = isinstance(error.__cause__, current_app.connection().channel_errors)
+                back = claimed[tried - 1 if refused or not once else tried :]
                 calls.filter(pk__in=[call.pk for call in back]).update(claimed_at=None)
                 raise
             except Exception:
@@ -138,11 +140,11 @@ def send(claimed, calls, once, **through):
 
 
 def withdraw(task_ids):
-    """Keep calls that still wait from being sent. Takes and returns task ids (list[str])."""
+    """Keep calls that still wait from being sent. Takes ids (list[str]), returns the calls."""
     waiting = Q(sent_at=None) & (Q(claimed_at=None) | Q(eta=None))
     return [
-        task_id
+        call
         for calls in tables()
-        for task_id in task_ids
-        if calls.filter(waiting, task_id=task_id).update(claimed_at=Now(), sent_at=Now())
+        for call in calls.filter(waiting, task_id__in=task_ids)
+        if calls.filter(waiting, pk=call.pk).update(claimed_at=Now(), sent_at=Now())
     ]

@@ -5,18 +5,29 @@ from django.db import models
 from django.db.models.fields.related_descriptors import ForwardOneToOneDescriptor
 from kombu.utils.json import dumps, loads
 
+# What kombu's JSON raises, when it writes and when it reads.
+UNCARRIED = (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+
+
+class Unreadable(str):
+    """The text of a message with a type that was registered with kombu elsewhere, but not here."""
+
 
 class MessageField(models.TextField):
     """What a message carries, in the JSON that Celery sends: with datetime, Decimal, UUID, bytes.
 
-    Text, not the database's own JSON: that knows no NUL and no NaN.
+    Text, not the database's own JSON: that knows no NUL and no NaN. One row that is Unreadable
+    keeps nobody from the others.
     """
 
     def from_db_value(self, value, expression, connection):
-        return None if value is None else loads(value)
+        try:
+            return None if value is None else loads(value)
+        except UNCARRIED:
+            return Unreadable(value)
 
     def get_prep_value(self, value):
-        return None if value is None else dumps(value)
+        return value if value is None or isinstance(value, Unreadable) else dumps(value)
 
 
 class ResultDescriptor(ForwardOneToOneDescriptor):

@@ -38,10 +38,15 @@ def show_traceback(text):
 
 def show(text, lexer=None):
     """Return a text in HTML, the beginning if it is long. `lexer` is a class of Pygments'."""
-    left_out, text = len(text) - LONGEST, text[:LONGEST]
+    left_out, text = len(text) - LONGEST, printable(text[:LONGEST])
     if lexer:
         text = mark_safe(highlight(text, lexer(), HtmlFormatter(nowrap=True)))  # it escapes
     html = format_html('<pre class="tasklog-code" tabindex="0">{}</pre>', text)
     if left_out > 0:
         html += format_html('<p class="help">… and {} more characters.</p>', f"{left_out:,}")
     return html
+
+
+def printable(text):
+    """Return a text that can be sent to a browser: lone surrogates are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,6 +10,7 @@ from celery.utils.functional import maybe_list
 from django.db.models.functions import Now
 
 from .databases import still, tables
+from .fields import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -60,25 +61,31 @@ def find_lost(calls, grace=GRACE):
         task = current_app.tasks.get(call.name)
         if task is None or task.acks_late:
             continue
-        limit = (
-            call.options.get("time_limit") or task.time_limit or current_app.conf.task_time_limit
+        soft, limit = (
+            options_of(call).get(name) or getattr(task, name) or current_app.conf[f"task_{name}"]
+            for name in ("soft_time_limit", "time_limit")
         )
+        limit = limit and max(limit, soft or 0)  # the pool looks at the hard one after the soft one
         if limit and call.now - call.result.date_done > grace + timedelta(seconds=limit):
             yield call, limit
 
 
 def request_of(call):
-    """Return the request that the worker had, as far as a failure needs it.
+    """Return the request that the worker has, as far as an end needs it that it did not see.
 
     Where the arguments are hidden, so are links and chord, and nobody is told.
     """
     known = {
         "id": call.task_id,
         "task": call.name,
-        "hostname": call.result.worker,
-        "ignore_result": call.ignore_result,
-        "group": call.options.get("group_id"),
-        "errbacks": maybe_list(call.options.get("link_error")),
+        "hostname": call.result and call.result.worker,
+        "ignore_result": False,  # the end is stored all the same
+        "group": options_of(call).get("group_id"),
+        "errbacks": maybe_list(options_of(call).get("link_error")),
         "delivery_info": {},
     }
-    return Context({"root_id": call.task_id, **call.options, **known})
+    return Context({"root_id": call.task_id, **options_of(call), **known})
+
+
+def options_of(call):
+    return {} if isinstance(call.options, Unreadable) else call.options

@@ -5,17 +5,19 @@ from django.db import connections, models
 from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from django.db.models.constants import OnConflict
 from django.db.models.functions import Cast, Coalesce, Now
+from django.utils import timezone
 from django_celery_results.backends import DatabaseBackend as ResultsInDjango
 from django_celery_results.models import TaskResult
 
-from .fields import MessageField, ResultField
+from .databases import still
+from .fields import MessageField, ResultField, Unreadable
 from .rows import delete_in_batches, execute
 
 SCHEDULED = "SCHEDULED"  # waits in the table for its ETA
 SCHEDULED_SENT = "SCHEDULED_SENT"  # was sent after its ETA; no worker has begun it
 
 # Options that tie a call to the moment, or to its canvas.
-TIES = {"chord", "eta", "group_id", "group_index", "parent_id", "reply_to", "root_id"}
+TIES = {"chord", "group_id", "group_index", "parent_id", "reply_to", "root_id"}
 
 STATE = Coalesce(
     "result__status",
@@ -89,7 +91,8 @@ class TaskCallQuerySet(models.QuerySet):
 
         No dispatcher runs, or one was cut off between the claim (``claimed_at``) and the sending.
         """
-        return self.filter(sent_at=None, eta__lt=Now() - older_than).order_by("eta", "pk")
+        late = self.filter(sent_at=None, eta__lt=Now() - older_than).exclude(Exists(RESULT))
+        return late.order_by("eta", "pk")
 
     def with_value(self):
         """Annotate ``value``, the result, for lookups into its JSON: ``value__words__gt=100``.
@@ -206,13 +209,15 @@ class TaskCall(models.Model):
 
     @property
     def replayable(self):
-        """Whether the arguments are here."""
+        """Whether the caller has not hidden the arguments."""
         return self.args is not None
 
     def check_replayable(self):
-        """Raise NotReplayable where the caller has hidden the arguments."""
+        """Raise NotReplayable where arguments or options are not here, or cannot be read here."""
         if not self.replayable:
             raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
+        if any(isinstance(part, Unreadable) for part in (self.args, self.kwargs, self.options)):
+            raise NotReplayable(f"{self} carries a type that nobody registered with kombu here.")
 
     def store(self, alias):
         """Insert it into a database, in one statement, or replace the row with its task id."""
@@ -238,16 +243,17 @@ class TaskCall(models.Model):
         """Call the task again, at once: the same arguments and options, under a new id.
 
         An expiry is counted anew. What ties it to its canvas is left out: that has had its result.
+        What follows it, in a chain or as a link, is called under new ids too.
 
         Returns:
             AsyncResult: of the new call, whose ``retry_of`` is this one.
 
         Raises:
-            NotReplayable: the caller has hidden the arguments.
+            NotReplayable: the arguments are hidden, or cannot be read here.
             kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
         """
         self.check_replayable()
-        options = {key: value for key, value in self.options.items() if key not in TIES}
+        options = untied(self.options, TIES | {"eta"})
         if options.get("expires") is not None:
             options["expires"] = (options["expires"] - self.submitted_at).total_seconds()
         return current_app.send_task(self.name, self.args, self.kwargs, retry_of=self, **options)
@@ -259,12 +265,20 @@ class TaskCall(models.Model):
             AsyncResult: of this call.
 
         Raises:
-            NotReplayable: the caller has hidden the arguments, or the call has ended.
+            NotReplayable: the arguments are hidden, or cannot be read here. Or the call has ended,
+                waits for its ETA, or has just been taken by somebody else.
             kombu.exceptions.OperationalError: the broker is away.
         """
         self.check_replayable()
         if self.status in states.READY_STATES:
             raise NotReplayable(f"{self} has ended: {self.status}. Retry it instead.")
+        if self.status == SCHEDULED and not self.claimed_at and self.eta > timezone.now():
+            raise NotReplayable(f"{self} waits for its ETA.")
+        # Dispatchers change the claim, people both.
+        unchanged = [still(name, getattr(self, name)) for name in ("claimed_at", "sent_at")]
+        rows = TaskCall.objects.using(self._state.db).filter(*unchanged, pk=self.pk)
+        if not rows.update(claimed_at=Now()):
+            raise NotReplayable(f"{self} has just been taken by somebody else.")
         current_app.send_call(self, self.args, self.kwargs, self.options)
         self.mark_sent(self._state.db)
         return current_app.AsyncResult(self.task_id)
@@ -276,3 +290,16 @@ class TaskCall(models.Model):
             kombu.exceptions.OperationalError: the broker is away.
         """
         current_app.control.revoke(self.task_id, terminate=terminate)
+
+
+def untied(options, ties):
+    """Return options (dict) without `ties` (set[str]), and their signatures without old ids."""
+    return {key: anew(value) for key, value in options.items() if key not in ties}
+
+
+def anew(value):
+    if isinstance(value, dict):
+        value = {key: anew(part) for key, part in value.items()}
+        if {"subtask_type", "options"} <= set(value):  # a signature
+            value["options"] = untied(value["options"], TIES | {"task_id"})
+    return [anew(part) for part in value] if isinstance(value, list) else value

@@ -8,6 +8,8 @@ from kombu import Exchange, Queue
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, loads
 
+from .fields import UNCARRIED
+
 # Options for the moment of the call alone.
 FLEETING = {
     "add_to_parent", "connection", "producer", "publisher", "replaced_task_nesting", "result_cls",
@@ -17,11 +19,8 @@ FLEETING = {
 # Options for which None says something: without what the task has set for itself.
 CLEARED = ("expires", "soft_time_limit", "time_limit")
 
-# What kombu's JSON raises, when it writes and when it reads.
-UNCARRIED = (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-
 # What is kept of the options where the caller hides arguments.
-OPEN = ("argsrepr", "kwargsrepr", "queue", "priority", "expires")
+OPEN = ("argsrepr", "kwargsrepr", "queue", "priority", "expires", "time_limit", "soft_time_limit")
 
 
 def record(app, name, args, kwargs, *, countdown, eta, options, waits):
@@ -43,7 +42,7 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
 
     kept = resolve(app, name, args, kwargs, options)
     if (eta or countdown) and not waits:
-        kept["eta"] = moment(app, eta or countdown)
+        kept["eta"] = moment(app, countdown or eta)
     message = freeze(name, args, kwargs, kept)
     call = TaskCall(
         task_id=options["task_id"],
@@ -53,7 +52,7 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
     )
     if waits:
         # A countdown is counted by the clock that says when it is over: the database's.
-        call.eta = moment(app, eta) if eta else Now() + timedelta(seconds=countdown)
+        call.eta = Now() + timedelta(seconds=countdown) if countdown else moment(app, eta)
     if hides_arguments(kept):
         call.options = {key: kept[key] for key in OPEN if kept.get(key) is not None}
     else:

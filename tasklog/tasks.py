@@ -1,6 +1,6 @@
 """The tasks that beat sends. All are safe to run twice, and at the same time."""
 
-from celery import current_app, shared_task
+from celery import current_app, shared_task, states
 from celery.utils.time import maybe_timedelta
 
 from . import cleanup, conf, dispatcher, lost
@@ -27,10 +27,10 @@ def send_due_calls():
 
 
 @shared_task(name="tasklog.clean_up_calls")
-def clean_up_calls():
-    """Delete calls that ended longer ago than CELERY_RESULT_EXPIRES. Returns how many."""
-    expires = current_app.conf.result_expires
-    return cleanup.clean_up_calls(maybe_timedelta(expires)) if expires else 0
+def clean_up_calls(seconds=None, ended_as=states.READY_STATES):
+    """Delete calls that ended that long ago, by default CELERY_RESULT_EXPIRES. Returns how many."""
+    age = maybe_timedelta(seconds or current_app.conf.result_expires)
+    return cleanup.clean_up_calls(age, ended_as) if age else 0
 
 
 @shared_task(name="tasklog.end_lost_calls", **QUIET)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -138,8 +139,9 @@ class Starter:
         return web
 
     def stop(self):
+        """End all at once, and all they have started: how they stop is for tests to ask."""
         for process in reversed(self.started):
-            process.stop()
+            process.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-NOT_COPIED = (".git", ".venv", ".env", "var", "__pycache__", ".pytest_cache", ".ruff_cache")
+# "*.pyc.*": what a process that compiles a module at this moment writes first.
+NOT_COPIED = (".git", ".venv", ".env", "var", ".pytest_cache", ".ruff_cache", "*.pyc.*")
 CHROMIUM_OPTIONS = [
     "--no-sandbox",  # CI runs as root, where Chromium's sandbox cannot work
     "--disable-gpu",
@@ -91,7 +92,7 @@ def find_chromium():
 
 
 def copy_site(destination):
-    """Copy the project without what it has written.
+    """Copy the project without what it has written, but with its compiled modules.
 
     Args:
         destination (Path): a folder that does not exist yet.

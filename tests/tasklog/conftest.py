@@ -82,6 +82,7 @@ def broker_away(monkeypatch):
 
     def forget_connections():
         app._pool = app.amqp._producer_pool = None
+        app._away_until = 0
 
     monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{free_port()}/0")
     forget_connections()

@@ -222,7 +222,8 @@ def test_hidden_arguments_are_not_stored(messages, tasklog):
         result = square.apply_async(["secret"], argsrepr="('***',)", priority=0)
     call = only_call()
     assert call.args is call.kwargs is None
-    assert call.options == {"argsrepr": "('***',)", "priority": 0, "queue": "celery"}
+    limits = {"time_limit": 300, "soft_time_limit": 240}
+    assert call.options == {"argsrepr": "('***',)", "priority": 0, "queue": "celery", **limits}
     assert messages()[0]["id"] == result.id
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM tasklog_taskcall")

@@ -41,6 +41,7 @@ def test_a_name_that_does_not_exist(tasklog, choices, said):
         ("OUTBOX", 1),
         ("SEND_EVERY", 0),
         ("SEND_EVERY", "5"),
+        ("SEND_EVERY", 0.5),
         ("END_LOST_EVERY", -1),
         ("BATCH_SIZE", 0),
         ("BATCH_SIZE", 1.5),
@@ -59,7 +60,7 @@ def test_a_value_of_the_wrong_kind(tasklog, name, value):
 
 
 def test_values_of_the_right_kind(tasklog):
-    right = {"SEND_EVERY": 0.5, "BATCH_SIZE": 1, "RESEND_AFTER": 0, "DATABASES": ["default"]}
+    right = {"SEND_EVERY": 1, "BATCH_SIZE": 1, "RESEND_AFTER": 0, "DATABASES": ["default"]}
     with tasklog(**right, RESULTS_DATABASE="default", FORCE_JSON=True):
         assert not [key for key in found() if key.startswith("tasklog.E")]
 

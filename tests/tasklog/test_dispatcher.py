@@ -210,6 +210,7 @@ def test_the_call_in_the_middle_when_the_broker_goes_away_stays_visible(
     ]
     assert send_due_calls() == len(left)
     assert list(TaskCall.objects.stale_scheduled(timedelta())) == [torn]
+    torn.refresh_from_db()
     assert torn.resend().id == torn.task_id
     assert not TaskCall.objects.stale_scheduled(timedelta()).exists()
     assert len(messages()) == 4

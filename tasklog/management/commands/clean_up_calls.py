@@ -1,3 +1,5 @@
+import json
+
 from celery import states
 
 from tasklog.cleanup import clean_up_calls
@@ -23,4 +25,5 @@ class Command(CallsCommand):
 
     def handle(self, *, state, **options):
         number = clean_up_calls(self.age(options), state or states.READY_STATES)
-        self.stdout.write(f"{number} deleted.")
+        text = f"{number} deleted."
+        self.stdout.write(json.dumps({"deleted": number}) if options["json"] else text)

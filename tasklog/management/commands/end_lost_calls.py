@@ -16,10 +16,10 @@ class Command(CallsCommand):
         super().add_arguments(parser)
         parser.add_argument(
             "--grace",
-            type=float,
-            default=GRACE.total_seconds(),
+            type=int,
+            default=GRACE.seconds,
             metavar="SECONDS",
-            help="How long past the time limit. Default: %(default).0f.",
+            help="How long past the time limit. Default: %(default)d.",
         )
 
     def handle(self, *, grace, **options):

@@ -34,6 +34,6 @@ class Command(FindCommand):
     def resend(self, call):
         if call.result:
             return "a worker has begun it: see end_lost_calls and retry_tasks"
-        if call.sent_at is None:
+        if call.sent_at is None and call.replayable:
             return "was not sent yet: see send_due_calls and find_stale_scheduled_tasks"
         return super().resend(call)
