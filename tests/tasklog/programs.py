@@ -101,6 +101,37 @@ def two_databases():
     return found
 
 
+def result_elsewhere():
+    """Make a call in the other database, and ask there what came of it."""
+    from datetime import timedelta
+
+    from django.core.management import call_command
+    from django_celery_results.models import TaskResult
+
+    from blog.celery import square
+    from tasklog.cleanup import clean_up_calls
+    from tasklog.models import TaskCall
+
+    call_command("migrate", database="other", verbosity=0)
+    calls = TaskCall.objects.using("other")
+    results = [square.delay(3)]
+    for _ in range(2):
+        with transaction.atomic(using="other"):
+            results.append(square.delay(3))
+    values = {result.get(timeout=30) for result in results}
+    _here, there, forgotten = results
+    status = calls.get(task_id=there.id).status
+    forgotten.forget()
+    return {
+        "result": values.pop(),
+        "status": status,
+        "stale": calls.stale(timedelta()).count(),
+        "cleaned up": clean_up_calls(timedelta()) - 1,  # the first one's
+        "left": [calls.count(), TaskResult.objects.using("other").count()],
+        "forgotten": forgotten.state,
+    }
+
+
 # --- Processes that are killed --------------------------------------------------------------------
 
 
@@ -136,18 +167,18 @@ def die_before_mark():
     TaskCall.mark_sent = lambda *args: die()
 
 
-POINTS = [die_before_commit, die_before_publish, die_after_publish, die_before_mark]
+OTHERS = [die_before_commit, die_after_publish, die_before_mark, None]  # None: at a random moment
 
 
 def killed(rounds):
     """Kill one process after the other while it saves and calls. Returns the points and numbers.
 
-    At each point in turn, and every fifth time at a random moment.
+    So often between commit and publish, and a fifth as often at each of the other points.
     """
     done = []
-    for turn in range(int(rounds)):
+    points = [die_before_publish] * int(rounds) + OTHERS * (int(rounds) // 5)
+    for turn, point in enumerate(points):
         first = turn * 1000
-        point = [*POINTS, None][turn % 5]
 
         def work(first=first, point=point):
             save_and_call(first)
@@ -197,6 +228,18 @@ def dispatchers(number, calls):
     os.close(writer)
     with open(reader) as counts:
         return [int(line) for line in counts]
+
+
+def killed_dispatcher():
+    """Have a dispatcher die between its claim and the first message."""
+    from tasklog.dispatcher import send_due_calls
+
+    def work():
+        die_before_publish()
+        send_due_calls()
+
+    if died_of(fork(work)) != signal.SIGKILL:
+        raise SystemExit("It was not killed.")
 
 
 if __name__ == "__main__":

@@ -433,7 +433,7 @@ def test_a_call_is_deleted_with_its_result(browser):
 @pytest.mark.parametrize("action", ["retry", "resend", "revoke", "terminate"])
 def test_each_action_has_a_permission_of_its_own(colleague, action, messages):
     result = square.apply_async([1], countdown=HOUR)
-    TaskCall.objects.update(eta=Now())
+    TaskCall.objects.update(eta=timezone.now())
     others = {"retry", "resend", "revoke", "terminate"} - {action}
     without = colleague("view_taskcall", *(f"{other}_taskcall" for other in others))
     call = TaskCall.objects.get()
@@ -623,3 +623,11 @@ def test_whoever_has_registered_another_admin_keeps_it():
     before = admin.site.get_model_admin(PeriodicTask)
     replace(PeriodicTask, Own, django_celery_beat.admin.PeriodicTaskAdmin)
     assert admin.site.get_model_admin(PeriodicTask) is before
+
+
+@pytest.mark.parametrize("hidden", [{}, {"argsrepr": "\ud83d"}])
+def test_half_a_character_is_shown_escaped(browser, hidden):
+    """JSON carries a lone surrogate, and UTF-8 does not: the page is there all the same."""
+    result = square.apply_async(["\ud83d"], **hidden)
+    store(result, "SUCCESS", {"half": "\ud83d"})
+    assert "\\ud83d" in detail(browser, result.id)

@@ -526,3 +526,38 @@ def test_a_timeout_is_in_seconds(backend):
     with pytest.raises(TimeoutError):
         backend.wait_for(uuid(), timeout=0.05)
     assert time.monotonic() - began >= 0.05
+
+
+# --- What was stored by other means ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["pickle", "yaml"])
+def test_results_stay_readable_when_the_serializer_changes(configure, other):
+    """Each row says how it was written. One of another kind would end a look at many."""
+    pytest.importorskip(other)
+    accepted = {"accept_content": {"json", "pickle", "yaml"}}
+    ids = {}
+    for serializer in ("json", other):
+        configure(result_serializer=serializer, **accepted)
+        backend = DatabaseBackend(current_app._get_current_object())
+        ids[serializer] = uuid()
+        backend.mark_as_done(ids[serializer], {"by": serializer})
+    found = backend.finished(ids.values())
+    assert [found[task_id]["result"] for task_id in ids.values()] == [{"by": n} for n in ids]
+    assert backend.get_state(ids["json"]) == states.SUCCESS
+
+
+# --- Groups in groups -----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_group_in_a_group_is_waited_for_no_longer_than_asked(backend):
+    """Celery asks for the members of the inner one without a timeout."""
+    inner = GroupResult(uuid(), [AsyncResult(uuid()), AsyncResult(uuid())])
+    outer = GroupResult(uuid(), [AsyncResult(uuid()), inner])
+    for result in (outer[0], inner[0]):
+        backend.mark_as_done(result.id, 1)
+    with pytest.raises(TimeoutError):
+        outer.get(timeout=0.1)
+    backend.mark_as_done(inner[1].id, 2)
+    assert outer.get(timeout=5) == [1, [1, 2]]

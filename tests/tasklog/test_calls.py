@@ -10,10 +10,12 @@ from celery.exceptions import QueueNotFound
 from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from kombu.exceptions import EncodeError, OperationalError
 
 from blog.celery import debug_task, square
 from tasklog import LoggedTask
+from tasklog.dispatcher import send_due_calls
 from tasklog.models import NotReplayable, TaskCall
 
 pytestmark = pytest.mark.usefixtures("messages")
@@ -208,6 +210,38 @@ def test_a_group_is_sent_on_commit(messages):
     with transaction.atomic():
         result = group(square.s(1), square.s(2)).delay()
     assert [m["id"] for m in messages()] == [child.id for child in result.children]
+
+
+def test_of_eta_and_countdown_the_countdown_counts(messages, tasklog):
+    """As in Celery's own messages."""
+    later = timezone.now() + timedelta(days=9)
+    square.apply_async([5], countdown=60, eta=later)
+    assert only_call().eta < timezone.now() + timedelta(minutes=2)
+    with tasklog(TRACK=True):
+        square.apply_async([5], countdown=60, eta=later)
+    assert TaskCall.objects.last().options["eta"] < timezone.now() + timedelta(minutes=2)
+
+
+def test_of_many_calls_without_a_broker_one_waits_for_it(broker_away, caplog):
+    """The others would each wait as long. All are in the table."""
+    group(square.s(n) for n in range(3)).delay()
+    with transaction.atomic():
+        group(square.s(n) for n in range(3)).delay()
+    assert TaskCall.objects.filter(sent_at=None).count() == 6
+    assert caplog.text.count("The broker is away") == 1
+    broker_away.undo()
+    TaskCall.objects.update(claimed_at=timezone.now() - timedelta(hours=1))
+    assert send_due_calls() == 6
+
+
+def test_a_broker_that_was_away_is_tried_again_after_a_pause(broker_away, messages):
+    broker_away.setattr("tasklog.app.PAUSE", 0)
+    square.delay(1)
+    broker_away.undo()
+    app = current_app._get_current_object()
+    app._pool = app.amqp._producer_pool = None
+    square.delay(2)
+    assert len(messages()) == 1
 
 
 def test_a_chain_keeps_its_links(messages):

@@ -4,6 +4,7 @@ import re
 
 import celery
 import pytest
+from celery import shared_task
 from celery.local import Proxy
 from django.core.checks import run_checks
 
@@ -69,8 +70,10 @@ def test_values_of_the_right_kind(tasklog):
 def other_app(monkeypatch):
     """Let the checks see another application: ``other_app(task_always_eager=True)``."""
 
-    def use(make=tasklog_app.Celery, **configuration):
+    def use(make=tasklog_app.Celery, tasks=(), **configuration):
         app = make("other", set_as_current=False)
+        for name in set(app.tasks) - {task.name for task in tasks}:  # those of other tests
+            del app.tasks[name]
         app.conf.update({"result_backend": "tasklog.backends:DatabaseBackend", **configuration})
         monkeypatch.setattr("tasklog.checks.current_app", Proxy(lambda: app))
 
@@ -125,3 +128,35 @@ def test_the_readme_lists_each_setting_with_its_default():
     readme = (ROOT / "tasklog" / "README.md").read_text()
     table = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", readme, re.MULTILINE))
     assert table == {name: repr(value) for name, value in conf.DEFAULTS.items()}
+
+
+@shared_task(outbox=True)
+def asks():
+    """Wants the outbox, whatever the site does."""
+
+
+def test_a_task_that_asks_for_itself(other_app, tasklog):
+    """Nothing is on for the site, and still there is something that can be missing."""
+    other_app(celery.Celery, tasks=[asks])
+    with tasklog():
+        assert "tasklog.E003" in found()
+    other_app(tasks=[asks])
+    with tasklog(SEND_EVERY=None):
+        assert set(found()) == {"tasklog.W003"}
+
+
+def test_without_the_app_itself(folder):
+    """Its own checks are not there then; that of its application is."""
+    code = (
+        "import django; from django.conf import settings;"
+        "settings.configure(INSTALLED_APPS=['django_celery_results']); import tasklog;"
+        "django.setup(); from django.core.management import call_command; call_command('check')"
+    )
+    process = Process([BIN / "python", "-c", code], folder / "log", cwd=ROOT)
+    assert process.wait() == 1
+    assert 'Add "tasklog" to INSTALLED_APPS' in process.output
+
+
+def test_times_without_a_zone(settings):
+    settings.USE_TZ = False
+    assert "USE_TZ = True" in found()["tasklog.E006"].hint

@@ -238,3 +238,26 @@ def request_of(task_id):
 
     options = TaskCall.objects.get(task_id=task_id).options
     return Context(id=task_id, task=limited.name, group=options["group_id"], chord=options["chord"])
+
+
+def test_limits_are_those_that_the_pool_keeps():
+    """Hidden arguments hide no limits. The hard limit is looked at when the soft one has struck."""
+    hidden = limited.apply_async(argsrepr="***", time_limit=4000, soft_time_limit=3000)
+    crossed = limited.apply_async(time_limit=5, soft_time_limit=3000)
+    for result in (hidden, crossed):
+        store(result, "STARTED")
+    grow_older(timedelta(seconds=2900))
+    assert end_lost_calls() == []
+    grow_older(timedelta(seconds=100) + 2 * GRACE)
+    assert [call.task_id for call in end_lost_calls()] == [crossed.id]
+    grow_older(timedelta(seconds=1000))
+    assert [call.task_id for call in end_lost_calls()] == [hidden.id]
+
+
+def test_a_lost_call_with_options_that_cannot_be_read_here():
+    result = limited.delay()
+    store(result, "STARTED")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE tasklog_taskcall SET options = %s", ['{"x": {"__type__": "y"}'])
+    grow_older()
+    assert [call.task_id for call in end_lost_calls()] == [result.id]

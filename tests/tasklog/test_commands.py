@@ -424,3 +424,13 @@ def test_the_shell_sees_the_exit_status(start):
     assert (found.wait(), found.output.split("\t")[0]) == (1, result.id)
     assert start(python, "manage.py", "find_stale_tasks", "--minutes", "90").wait() == 0
     assert start(python, "manage.py", "find_stale_tasks").wait() == 2
+
+
+def test_what_was_deleted_as_json():
+    store(square.delay(1), "SUCCESS")
+    pass_an_hour()
+    assert Outcome("clean_up_calls", "--minutes", "5", "--json").objects == [{"deleted": 1}]
+
+
+def test_a_grace_that_is_no_number():
+    assert "--grace" in Outcome("end_lost_calls", "--grace", "nan").error

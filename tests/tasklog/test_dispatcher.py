@@ -15,7 +15,7 @@ from blog.celery import debug_task, square
 from posts.tasks.basics import add
 from tasklog import tasks
 from tasklog.dispatcher import claim, send_due_calls
-from tasklog.models import SCHEDULED, SCHEDULED_SENT, TaskCall
+from tasklog.models import SCHEDULED, SCHEDULED_SENT, NotReplayable, TaskCall
 from tests.events import listening
 from tests.services import wait_for
 from tests.tasks import total
@@ -214,6 +214,90 @@ def test_the_call_in_the_middle_when_the_broker_goes_away_stays_visible(
     assert torn.resend().id == torn.task_id
     assert not TaskCall.objects.stale_scheduled(timedelta()).exists()
     assert len(messages()) == 4
+
+
+def test_what_the_broker_refuses_stays_due(messages, own_redis, monkeypatch):
+    """A Redis without memory says no: nothing was sent, and nobody has to look after it."""
+    for number in range(3):
+        square.apply_async([number], countdown=1)
+    pass_time()
+    app = current_app._get_current_object()
+    monkeypatch.setattr(app.conf, "broker_write_url", own_redis.url())
+    own_redis.client().config_set("maxmemory-policy", "noeviction")
+    own_redis.client().config_set("maxmemory", 1)
+    for _ in range(2):
+        with pytest.raises(OperationalError, match="maxmemory"):
+            send_due_calls()
+    assert not TaskCall.objects.exclude(claimed_at=None).exists()
+    own_redis.client().config_set("maxmemory", 0)
+    assert send_due_calls() == 3
+    assert own_redis.client().llen("celery") == 3
+
+
+def test_a_dispatcher_that_is_killed_leaves_what_it_claimed_to_be_seen(start, messages):
+    """It stays visible, no dispatcher sends it, and a person can."""
+    square.apply_async([5], countdown=1)
+    pass_time()
+    program = start("python", "-m", "tests.tasklog.programs", "killed_dispatcher")
+    assert program.wait(60) == 0, program.output
+    call = only_call()
+    assert (call.status, bool(call.claimed_at)) == (SCHEDULED, True)
+    assert send_due_calls() == 0
+    assert list(TaskCall.objects.stale_scheduled(timedelta())) == [call]
+    assert messages() == []
+    call.resend()
+    assert [message["id"] for message in messages()] == [call.task_id]
+    assert not TaskCall.objects.stale_scheduled(timedelta()).exists()
+
+
+def test_a_claimed_call_that_has_run_is_not_stale(messages):
+    """Its dispatcher died between sending it and noting that."""
+    square.apply_async([5], countdown=1)
+    pass_time()
+    TaskCall.objects.update(claimed_at=Now())
+    assert TaskCall.objects.stale_scheduled(timedelta()).exists()
+    current_app.backend.store_result(only_call().task_id, None, "STARTED")
+    assert not TaskCall.objects.stale_scheduled(timedelta()).exists()
+
+
+def test_a_call_that_waits_for_its_eta_is_not_resent(messages):
+    square.apply_async([5], countdown=HOUR)
+    with pytest.raises(NotReplayable, match="waits for its ETA"):
+        only_call().resend()
+    assert messages() == []
+
+
+def test_a_call_that_a_dispatcher_has_just_taken_is_not_resent(messages):
+    square.apply_async([5], countdown=1)
+    pass_time()
+    call = only_call()
+    assert send_due_calls() == 1
+    with pytest.raises(NotReplayable, match="taken by somebody else"):
+        call.resend()
+    assert len(messages()) == 1
+
+
+@pytest.mark.parametrize("field", ["args", "kwargs", "options"])
+def test_a_call_that_cannot_be_read_here_keeps_nobody_from_the_others(messages, caplog, field):
+    """It has a type that only another process has registered with kombu."""
+    for number in range(3):
+        square.apply_async([number], countdown=1)
+    pass_time()
+    middle = TaskCall.objects.order_by("pk")[1]
+    unknown = '{"x": {"__type__": "shop.Money", "__value__": "1 EUR"}}'
+    with connection.cursor() as cursor:
+        sql = f"UPDATE tasklog_taskcall SET {field} = %s WHERE id = %s"
+        cursor.execute(sql, [unknown, middle.pk])
+    assert send_due_calls() == 2
+    assert "cannot be sent" in caplog.text
+    [call] = TaskCall.objects.stale_scheduled(timedelta())
+    assert (call.pk, getattr(call, field)) == (middle.pk, unknown)
+    for again in (call.retry, call.resend):
+        with pytest.raises(NotReplayable, match="registered with kombu"):
+            again()
+    TaskCall.objects.bulk_update([call], [field])
+    call.refresh_from_db()
+    assert getattr(call, field) == unknown
 
 
 def test_what_its_process_left_unsent_is_sent_when_it_had_its_time(broker_away, messages, tasklog):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from celery import chain, chord, current_app, group
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import ChordError, TaskRevokedError
 from celery.result import AsyncResult
 from django.db import connection, transaction
 from django.utils import timezone as django_timezone
@@ -158,6 +158,33 @@ def test_a_scheduled_chord():
     dispatch(5)
     assert value_of(result) == 30
     assert sorted(value_of(member) for member in result.parent.children) == [0, 1, 4, 9, 16]
+
+
+def test_a_chord_of_which_a_scheduled_member_is_revoked_fails():
+    """As with Celery's own revoke: the body does not wait for ever."""
+    members = [square.s(1), square.s(2).set(countdown=3600)]
+    result = chord(members, total.s()).apply_async()
+    call = TaskCall.objects.get(eta__isnull=False)
+    call.revoke()
+    call.refresh_from_db()
+    assert call.status == "REVOKED"
+    error = result.get(timeout=30, propagate=False)
+    assert isinstance(error, ChordError)
+    assert "TaskRevokedError" in str(error)
+
+
+def test_a_chain_that_is_retried_has_a_tail_of_its_own(rows):
+    """Its results are new ones: those of the first time are final."""
+    first = chain(square.s(2), chord([square.s(), square.s()], total.s()), effect.s()).delay()
+    assert value_of(first) == 32
+    head = TaskCall.objects.get(args=[2])
+    again = head.retry()
+    assert value_of(again) == 4
+    assert rows("ran", 2) == [32, 32]
+    ids = list(TaskCall.objects.values_list("task_id", flat=True))
+    assert len(ids) == len(set(ids)) == 10
+    head.refresh_from_db()
+    assert head.retries.get().task_id == again.id
 
 
 def test_a_chord_whose_members_and_body_have_etas_of_their_own():
@@ -345,3 +372,21 @@ def test_a_call_is_in_the_database_of_its_transaction(start_once, folder):
     del found["rolled back"]
     values = [value_of(AsyncResult(task_id)) for task_id, _places, _unsent in found.values()]
     assert values == [1, 4, 9, 25, 36]
+
+
+def test_a_result_is_where_its_call_is(start_once, redis_server, folder):
+    """Of another database than the first too: its state is known there, and it is cleaned up."""
+    env = {"DJANGO_SETTINGS_MODULE": SETTINGS, "OTHER_DATABASE": str(folder / "other.sqlite3")}
+    env["CELERY_BROKER_URL"] = redis_server.url(1)  # the module's worker knows one database
+    worker = start_once.worker(env=env)
+    program = start_once("python", "-m", "tests.tasklog.programs", "result_elsewhere", env=env)
+    assert program.wait(60) == 0, program.output
+    worker.stop()
+    assert json.loads(program.output.splitlines()[-1]) == {
+        "result": 9,
+        "status": "SUCCESS",
+        "stale": 0,
+        "cleaned up": 1,
+        "left": [0, 0],
+        "forgotten": "PENDING",
+    }
