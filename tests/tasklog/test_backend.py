@@ -531,14 +531,11 @@ def test_a_timeout_is_in_seconds(backend):
 # --- What was stored by other means ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("other", ["pickle", "yaml"])
-def test_results_stay_readable_when_the_serializer_changes(configure, other):
+def test_results_stay_readable_when_the_serializer_changes(configure):
     """Each row says how it was written. One of another kind would end a look at many."""
-    pytest.importorskip(other)
-    accepted = {"accept_content": {"json", "pickle", "yaml"}}
     ids = {}
-    for serializer in ("json", other):
-        configure(result_serializer=serializer, **accepted)
+    for serializer in ("json", "pickle"):
+        configure(result_serializer=serializer, accept_content={"json", "pickle"})
         backend = DatabaseBackend(current_app._get_current_object())
         ids[serializer] = uuid()
         backend.mark_as_done(ids[serializer], {"by": serializer})

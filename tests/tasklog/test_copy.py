@@ -108,9 +108,31 @@ def test_it_works_where_it_was_copied(shop):
     wait_for(lambda: call.strip() in worker.output, lambda: worker.output)
 
 
+LEFT_OUT = [
+    ("settings.py", '"django_celery_results", ', "", 'add "django_celery_results"'),
+    ("settings.py", ', "tasklog"]', "]", 'Add "tasklog" to INSTALLED_APPS'),
+    ("settings.py", "CELERY_RESULT_BACKEND", "OTHER", "Set CELERY_RESULT_BACKEND"),
+    ("settings.py", "USE_TZ = True", "USE_TZ = False", "Set USE_TZ = True"),
+    ("celery.py", "from tasklog", "from celery", "import Celery from tasklog instead of celery"),
+]
+
+
 def test_a_step_that_is_left_out_is_named(shop):
-    celery = shop.folder / "shop" / "celery.py"
-    celery.write_text(CELERY)
-    check = shop.start("python", "manage.py", "check")
-    assert check.wait() == 1
-    assert "import Celery from tasklog instead of celery" in check.output
+    for name, step, without, way_out in LEFT_OUT:
+        file = shop.folder / "shop" / name
+        whole = file.read_text()
+        assert step in whole
+        file.write_text(whole.replace(step, without))
+        check = shop.start("python", "manage.py", "check", "--fail-level", "WARNING")
+        assert check.wait() == 1
+        assert way_out in check.output
+        file.write_text(whole)
+
+
+def test_beat_sends_the_dispatcher_even_if_one_call_alone_may_need_it(shop):
+    """`apply_async(outbox=True)` is not seen before it is made."""
+    settings = shop.folder / "shop" / "settings.py"
+    settings.write_text(settings.read_text().replace("TASKLOG = {", "OTHERS = {"))
+    code = "from shop import app; app.finalize(); print(*sorted(app.conf.beat_schedule))"
+    sent = shop("python", "-c", code).split()
+    assert {"tasklog.end_lost_calls", "tasklog.send_due_calls"} <= set(sent)

@@ -2,13 +2,14 @@
 
 import json
 import signal
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from celery import chain, chord, current_app, group
 from celery.exceptions import ChordError, TaskRevokedError
 from celery.result import AsyncResult
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone as django_timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_results.models import TaskResult
@@ -122,8 +123,10 @@ def test_no_call_of_many_runs_before_its_eta():
 def test_get_waits_for_a_call_that_is_not_sent_yet():
     result = square.apply_async([4], countdown=0.2)
     assert (TaskCall.objects.get().status, result.state) == (SCHEDULED, "PENDING")
-    dispatch()
+    dispatcher = threading.Thread(target=lambda: (dispatch(), connections.close_all()))
+    dispatcher.start()
     assert value_of(result) == 16
+    dispatcher.join()
 
 
 def test_a_scheduled_chain():
