@@ -51,7 +51,7 @@ def test_the_banner_says_what_the_worker_will_do(start):
 def test_inspect_tells_of_workers(start):
     """G1.10."""
     start.worker()
-    inspect = current_app.control.inspect(timeout=3)
+    inspect = current_app.control.inspect(timeout=3, limit=1)
     wait_for(inspect.ping, "the worker to listen")
     (stats,) = inspect.stats().values()
     assert stats["pool"]["max-concurrency"] == 2

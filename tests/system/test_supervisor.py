@@ -90,7 +90,7 @@ def test_ending_supervisord_ends_warmly_and_leaves_no_process(supervised):
 @pytest.mark.proves("program:slow.command", without="celery -A blog worker -n slow@%%h -c 1")
 def test_each_worker_serves_its_own_queue(supervised):
     """Without `-Q`, both workers serve both queues, and slow work holds up the short."""
-    inspect = current_app.control.inspect(timeout=3)
+    inspect = current_app.control.inspect(timeout=3, limit=2)
     wait_for(lambda: len(inspect.ping() or {}) == 2, "both workers to listen")
     queues = {
         name.split("@")[0]: [queue["name"] for queue in queues]
