@@ -1,4 +1,4 @@
-"""Doing something with each of the chosen rows of a list in the admin, and saying so."""
+"""What is done with chosen rows in the admin."""
 
 from django.contrib import messages
 from django.contrib.admin.utils import model_ngettext

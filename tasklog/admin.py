@@ -1,6 +1,6 @@
 """Calls, results and periodic tasks in Django's admin.
 
-With an AdminSite of your own: ``site.register(TaskCall, TaskCallAdmin)``, and so on.
+With an AdminSite of your own: ``site.register(TaskCall, TaskCallAdmin)``.
 """
 
 from datetime import timedelta
@@ -31,7 +31,6 @@ NOTHING = "–"
 
 @cache
 def known_tasks():
-    """The names of the tasks that this process knows, sorted."""
     current_app.loader.import_default_modules()  # a web process may not have
     return sorted(current_app.tasks)
 
@@ -80,11 +79,11 @@ class StatusFilter(Choice):
 
 
 class Log:
-    """What the admins of calls and of results share: people look, and may delete."""
+    """What the admins of calls and results share: people look, and may delete."""
 
     list_per_page = 50
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # they would count all rows, for each choice
+    show_facets = admin.ShowFacets.NEVER  # they would count all rows
     sortable_by = ()
 
     class Media:
@@ -118,13 +117,10 @@ def column(label, read):
 
 
 def result(call):
-    """The result of a call, or one that says nothing."""
     return call.result or TaskResult()
 
 
 class TaskCallAdmin(Log, admin.ModelAdmin):
-    """Calls and what came of them."""
-
     list_display = ["state", "name", "when", "waited", "ran", "queue", "worker", "id_"]
     list_display_links = ["name"]
     list_filter = [StateFilter, QueueFilter, NameFilter]
@@ -189,7 +185,6 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
         return queryset.filter(task_id=term), False
 
     def may(self, request, action):
-        """Whether somebody has the permission for one of ACTIONS."""
         return request.user.has_perm(f"tasklog.{action}_taskcall")
 
     def get_actions(self, request):
@@ -223,13 +218,12 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
 
 
 def revoke(call, terminate=False):
-    """Revoke a call. NotReplayable: it has ended."""
     if call.status in states.READY_STATES:
         raise NotReplayable(f"{call} has ended: {call.status}.")
     call.revoke(terminate=terminate)
 
 
-# What can be done with calls: how it is offered, the word when it is done, and how.
+# What is done with calls: how it is offered, the word when it is done, and how.
 ACTIONS = {
     "retry": ("Retry: call again under a new id", "retried", TaskCall.retry),
     "resend": ("Resend: again under the same id", "sent again", TaskCall.resend),
@@ -246,13 +240,11 @@ def arguments(call, which):
 
 
 def badge(state):
-    """A state: the word and its colour."""
     colour = state.lower() if state in STATES else "other"
     return format_html('<span class="tasklog-state tasklog-{}">{}</span>', colour, state)
 
 
 def moment(when):
-    """A moment as people say it, and exactly in the tooltip."""
     return format_html('<time title="{}">{}</time>', exact(when), naturaltime(when))
 
 

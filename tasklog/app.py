@@ -1,8 +1,9 @@
-"""The Celery application through which every call passes."""
+"""The Celery application."""
 
 import logging
 import threading
 import time
+from functools import partial
 
 import celery
 import django
@@ -23,42 +24,38 @@ from .record import record
 
 logger = logging.getLogger(__name__)
 
-SENT_LATER = "The broker is away: %s is sent when it is back."
 PAUSE = 5  # seconds without a try after the broker was away: each would wait for it
 
 
 class LoggedTask(DjangoTask):
-    """A base for tasks that want all of tasklog: ``@shared_task(base=LoggedTask)``.
-
-    For one thing alone: ``@shared_task(outbox=True)``.
-    """
+    """A base for tasks that want all of tasklog: ``@shared_task(base=LoggedTask)``."""
 
     track = outbox = schedule_eta = True
 
 
 class Control(StockControl):
-    """Remote control that knows of the calls which no worker has heard of yet."""
+    """Remote control that knows calls before workers do."""
 
     def revoke(self, task_id, *args, **kwargs):
-        """Revoke tasks, as Celery's own does. Those that wait in the table are REVOKED at once."""
+        """Revoke tasks as Celery does. Those that wait in the table are REVOKED at once."""
         setup_django()
         from .dispatcher import withdraw
         from .lost import request_of
 
         ids, reason = maybe_list(task_id), "revoked before it was sent"
-        withdrawn = withdraw(ids)
-        for call in withdrawn:  # with its request, so that its chord hears of it
+        for call in withdraw(ids):  # whose chord hears of it
             self.app.backend.mark_as_revoked(call.task_id, reason, request_of(call))
-        unknown = {call.task_id for call in withdrawn if call.eta}
-        if sent := [task_id for task_id in ids if task_id not in unknown]:
-            return super().revoke(sent, *args, **kwargs)
+            if call.eta:
+                ids = [other for other in ids if other != call.task_id]
+        if ids:
+            return super().revoke(ids, *args, **kwargs)
 
 
 class Celery(celery.Celery):
-    """Celery's application, which writes calls into the database as ``settings.TASKLOG`` says.
+    """Celery's application, which writes calls into the database.
 
-    A task can choose for itself (``@shared_task(track=True)``), and so can a call
-    (``apply_async(outbox=False)``), which has the last word.
+    ``settings.TASKLOG`` says which, before it the task (``@shared_task(track=True)``), and before
+    both the call (``apply_async(outbox=False)``).
     """
 
     control_cls = "tasklog.app:Control"
@@ -66,7 +63,7 @@ class Celery(celery.Celery):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._sending = threading.local()
-        self._away_until = 0  # by the monotonic clock
+        self._away_until = 0
         self.on_after_finalize.connect(self._add_schedules)
 
     def send_task(self, name, args=None, kwargs=None, countdown=None, eta=None, **options):
@@ -79,24 +76,25 @@ class Celery(celery.Celery):
             AsyncResult: also of a call that is sent later.
 
         Raises:
-            kombu.exceptions.EncodeError: an argument is nothing that JSON can carry.
+            kombu.exceptions.EncodeError: JSON cannot carry an argument.
             kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
         """
         retry_of = options.pop("retry_of", None)
-        asked = [options.pop(choice, None) for choice in ("track", "outbox", "schedule_eta")]
+        choices = ("track", "outbox", "schedule_eta")
+        asked = {choice: options.pop(choice, None) for choice in choices}
         when = {"countdown": countdown, "eta": eta}
-        # A task that retries or replaces itself is still the same call. With `chord_unlock` Celery
-        # asks itself whether a chord has ended.
+        # No new call: a task retries or replaces itself, or Celery asks whether a chord has ended.
+        send = partial(super().send_task, name, args, kwargs, **when)
         again = options.get("retries") or options.get("replaced_task_nesting")
         if again or name == "celery.chord_unlock":
-            return super().send_task(name, args, kwargs, **when, **options)
+            return send(**options)
         task = options.get("task_type") or self._tasks.get(name)
         if options.get("ignore_result") is None:
             options["ignore_result"] = getattr(task, "ignore_result", False)
         track, outbox, schedule_eta = choose(asked, task, options["ignore_result"])
         waits = bool(schedule_eta and (eta or countdown))
         if not (track or outbox or waits or retry_of):
-            return super().send_task(name, args, kwargs, **when, **options)
+            return send(**options)
 
         setup_django()
         from .databases import for_a_call
@@ -120,9 +118,8 @@ class Celery(celery.Celery):
             call.sent_at = Now()
             self._store(call, alias)
         try:
-            return super().send_task(name, args, kwargs, **when, **options)
+            return send(**options)
         except OperationalError:
-            # Without an outbox the caller decides what follows.
             if not later:
                 raise
             call.sent_at = None
@@ -154,10 +151,9 @@ class Celery(celery.Celery):
         return None if getattr(self._sending, "now", False) else super().current_worker_task
 
     def _store(self, call, alias):
-        """Write a call down. In a worker, a database that is away is waited for, about a minute.
+        """Write a call down. A worker waits about a minute for a database that is away.
 
-        A worker sends the next task of a chain before it stores a result: what fails there fails no
-        task, and nobody would make it good.
+        It sends the next task of a chain before it stores a result: what fails there fails no task.
         """
         connection = connections[alias]
         if connection.in_atomic_block or not super().current_worker_task:
@@ -178,27 +174,25 @@ class Celery(celery.Celery):
                 return
             try:
                 self.send_call(call, *message)
+                call.mark_sent(alias)
             except OperationalError:
                 if not call.replayable:
                     raise
                 self._send_later(call)
-            else:
-                call.mark_sent(alias)
 
-        # Robust: what fails is logged, and fails no request that is done. But nobody else could
-        # send a call with hidden arguments.
+        # Robust: no request that is done fails, unless nobody else can send the call.
         transaction.on_commit(send_call, using=alias, robust=call.replayable)
 
     def _is_away(self):
         return time.monotonic() < self._away_until
 
     def _send_later(self, call):
-        """Leave a call to the dispatcher, and those of the next seconds too."""
+        """Leave a call and those of the next seconds to the dispatcher."""
         self._away_until = time.monotonic() + PAUSE
-        logger.warning(SENT_LATER, call)
+        logger.warning("The broker is away: %s is sent when it is back.", call)
 
     def _result(self, call, options):
-        """Return the AsyncResult of a call that is sent later, as send_task() would."""
+        """Return the AsyncResult that Celery's send_task() would."""
         result = (options.get("result_cls") or self.AsyncResult)(call.task_id)
         result.ignored = options["ignore_result"]
         parent = self.current_worker_task
@@ -219,9 +213,9 @@ class Celery(celery.Celery):
 def choose(asked, task, ignore_result):
     """Yield whether to track, to use the outbox, and to keep ETAs: as asked, as the task, the site.
 
-    A result that nobody wants is tracked only where call or task ask for it.
+    The site's TRACK leaves out calls whose result is ignored.
     """
-    for choice, wanted in zip(("track", "outbox", "schedule_eta"), asked, strict=True):
+    for choice, wanted in asked.items():
         if wanted is None:
             wanted = getattr(task, choice, None)
         if wanted is None:
@@ -231,7 +225,7 @@ def choose(asked, task, ignore_result):
 
 @register("tasklog")
 def check_installed(**kwargs):
-    """That the app is installed. Only then are its other checks there."""
+    """That the app is installed: only then are its other checks."""
     if not apps.is_installed("tasklog"):
         yield Error(
             "Calls pass through tasklog, and it has no table.",

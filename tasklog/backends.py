@@ -28,16 +28,15 @@ from .rows import delete_in_batches, in_batches, storable, store
 logger = get_logger(__name__)
 
 FINISHED = sorted(states.READY_STATES)  # FAILURE, REVOKED, SUCCESS
-SHORTEST_PAUSE = 0.001  # seconds between two looks at a result
+SHORTEST_PAUSE = 0.001  # seconds
 
 
 class DatabaseBackend(Chords, StockBackend):
-    """django-celery-results' backend, with its tables and its interface.
+    """django-celery-results' backend, with its tables and interface.
 
-    What a row says only ever becomes better. SUCCESS is final. FAILURE and REVOKED give way to
-    another end alone: a message that is delivered again after a lost worker may still succeed.
-    `forget()` a result to run a task again under its id. What a store does not know stays as it
-    is; the traceback stays until SUCCESS clears it.
+    SUCCESS is final. FAILURE and REVOKED give way to another end alone: a message that is delivered
+    again after a lost worker may still succeed. `forget()` a result to run a task again under its
+    id. What a store does not know stays as it is; the traceback stays until SUCCESS clears it.
 
     ``date_done`` of a row is the time of its last change, as the table does not allow NULL; read
     back, it is there for finished tasks only. Django's ``post_save`` is sent for each state.
@@ -61,7 +60,7 @@ class DatabaseBackend(Chords, StockBackend):
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
 
     def decode_content(self, row, content):
-        """Decode a part of a row, by the serializer that it was stored with."""
+        """Decode a part of a row by the serializer that stored it."""
         if content:
             if row.content_encoding == "binary":
                 content = b64decode(content)
@@ -71,7 +70,7 @@ class DatabaseBackend(Chords, StockBackend):
         return model._default_manager.using(alias or conf.get("RESULTS_DATABASE"))
 
     def exception_safe_to_retry(self, exc):
-        """Whether to store or read again after an error, see CELERY_RESULT_BACKEND_ALWAYS_RETRY.
+        """Whether to try again after an error, see CELERY_RESULT_BACKEND_ALWAYS_RETRY.
 
         Where a database is away, the next try opens new connections. A transaction is lost by then.
         """
@@ -122,14 +121,13 @@ class DatabaseBackend(Chords, StockBackend):
             ) from error
 
     def _encode_anyhow(self, value):
-        """Encode what is only told about a task. Where that fails, its repr has to do."""
+        """Encode what is told about a task, or else its repr."""
         try:
             return self.encode_content(value)[2]
         except EncodeError:
+            known = repr(value)
             if isinstance(value, dict):
                 known = {k: v if k == "children" else repr(v) for k, v in value.items()}
-            else:
-                known = repr(value)
             return self.encode_content(known)[2]
 
     def _get_extended_properties(self, request, traceback):
@@ -142,7 +140,8 @@ class DatabaseBackend(Chords, StockBackend):
             for name in ("args", "kwargs"):
                 value = getattr(request, f"{name}repr", None)  # message protocol 1 has none
                 value = getattr(request, name, None) if value is None else value
-                known[f"task_{name}"] = None if value is None else self._encode_anyhow(value)
+                if value is not None:
+                    known[f"task_{name}"] = self._encode_anyhow(value)
         return known
 
     def _write(self, alias, task_id, values):
@@ -194,7 +193,7 @@ class DatabaseBackend(Chords, StockBackend):
         return self.meta_from_decoded(meta)
 
     def finished(self, task_ids, alias=None):
-        """Return {task id: what is known} of those that are finished. One statement."""
+        """Return {task id: what is known} of those that are finished."""
         found = {}
         rows = self._rows(self.TaskModel, alias)
         for batch in in_batches(task_ids):
@@ -220,12 +219,12 @@ class DatabaseBackend(Chords, StockBackend):
         most. Arguments as for Celery's own, in seconds.
 
         Yields:
-            tuple[str, dict]: task id and what is known, in the order in which they finish.
+            tuple[str, dict]: task ids and what is known, as they finish.
 
         Raises:
             celery.exceptions.TimeoutError: the time is over.
             django.db.transaction.TransactionManagementError: inside the transaction that sends the
-                call on its commit, or any on SQLite: the worker could never store the result.
+                call, or any on SQLite: the task could never end.
         """
         waiting, began, looks = set(task_ids), time.monotonic(), 0
         while True:
@@ -248,9 +247,9 @@ class DatabaseBackend(Chords, StockBackend):
             time.sleep(min(pause, interval, pause if timeout is None else timeout - waited))
 
     def iter_native(self, result, **options):
-        """Wait for the members of a ResultSet, those of nested groups too.
+        """Wait for the members of a ResultSet, and of nested groups, where Celery has no timeout.
 
-        Celery waits for the latter without a timeout. Yields as it does, arguments as `get_many`.
+        Yields as Celery does, arguments as `get_many`.
         """
         own = {part.id for part in result.results}
         for task_id, meta in self.get_many(members(result), **options):
@@ -285,12 +284,11 @@ class DatabaseBackend(Chords, StockBackend):
     # --- Cleaning up ------------------------------------------------------------------------------
 
     def cleanup(self):
-        """Delete what is older than CELERY_RESULT_EXPIRES, in batches, each in its own transaction.
+        """Delete what is older than CELERY_RESULT_EXPIRES, in batches.
 
         Returns:
-            dict[str, int]: how many were deleted, by kind: results of finished tasks, their calls,
-            saved groups, and counters of chords that lost a member's result, so never end. None
-            where results do not expire.
+            dict[str, int] | None: how many results of finished tasks, calls, saved groups, and
+            counters of chords that never end. None where results do not expire.
         """
         if not self.expires:
             return None

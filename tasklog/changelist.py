@@ -2,7 +2,7 @@
 
 The admin's own counts all rows, joins before it sorts, and reads every column. Here come first
 the keys of all pages, from one index, then the rows of one page. What no index finds is looked for
-among the latest calls, and the page says so.
+among the latest calls.
 """
 
 from datetime import timedelta
@@ -16,7 +16,7 @@ from django.db.models import Max, Min, QuerySet
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from .models import SCHEDULED, SCHEDULED_SENT
+from .models import LARGE, SCHEDULED, SCHEDULED_SENT
 
 PAGED = 10_000  # rows that can be leafed through
 LATEST = 5_000  # calls that are searched without an index
@@ -24,7 +24,7 @@ WAITING = (states.PENDING, SCHEDULED, SCHEDULED_SENT)  # states without a result
 
 
 class ResultList(ChangeList):
-    """A list of at most PAGED rows, which come by their keys."""
+    """A list of at most PAGED rows."""
 
     key = "pk"
     note = ""  # says where was not looked
@@ -34,8 +34,7 @@ class ResultList(ChangeList):
         return self.queryset.values_list("pk", flat=True)
 
     def get_rows(self):
-        """Return the rows, without what can be large."""
-        return self.root_queryset.defer("result", "traceback", "meta", "task_args", "task_kwargs")
+        return self.root_queryset.defer(*LARGE)
 
     def get_results(self, request):
         keys = list(self.get_keys()[: PAGED + 1])
@@ -48,7 +47,7 @@ class ResultList(ChangeList):
         rows = {getattr(row, self.key): row for row in rows}
         self.result_list = [rows[key] for key in page if key in rows]
         self.left_out = len(page) - len(self.result_list)
-        # Both the same, so that only the one below the list is shown.
+        # The same, so that only the one below the list is shown.
         self.result_count = self.full_result_count = self.paginator.count
         self.total = f"{self.result_count:,}"
         if len(keys) > PAGED:
@@ -62,10 +61,7 @@ class ResultList(ChangeList):
 
 class ResultQuerySet(QuerySet):
     def datetimes(self, field_name, kind, order="ASC", tzinfo=None):
-        """Return dates for the date hierarchy, from the first to the last.
-
-        Django's own looks at each row for those that occur.
-        """
+        """Return all dates from the first to the last. Django's own reads each row."""
         ends = self.order_by().aggregate(first=Min(field_name), last=Max(field_name)).values()
         if None in ends:
             return []
@@ -78,7 +74,7 @@ FIRST = {"year": {"month": 1, "day": 1}, "month": {"day": 1}, "day": {}}
 
 
 def estimate(rows):
-    """Return how many rows PostgreSQL believes to be in the table of a QuerySet, elsewhere 0."""
+    """Return how many rows PostgreSQL believes the table of a QuerySet to have, elsewhere 0."""
     connection = connections[rows.db]
     if connection.vendor != "postgresql":
         return 0
@@ -104,7 +100,7 @@ class CallList(ResultList):
                 results = TaskResult.objects.using(self.root_queryset.db).filter(status=state)
                 return results.order_by("-date_done", "-pk").values_list("task_id", flat=True)
             if state == SCHEDULED:
-                return self.queryset.filter(sent_at=None).order_by("eta", "pk").pks()
+                return super().get_keys().filter(sent_at=None).order_by("eta", "pk")
         if {"state", "queue"} & set(chosen):
             return self.among_latest(chosen.get("name"))
         return super().get_keys()
@@ -113,8 +109,8 @@ class CallList(ResultList):
         super().get_results(request)
         if self.left_out:
             self.note = (
-                f"{self.left_out} of this page were not written down when they were called: see "
-                f"the task results."
+                f"{self.left_out} of this page were not written down when called: see the "
+                f"task results."
             )
 
     def among_latest(self, name):
@@ -122,13 +118,13 @@ class CallList(ResultList):
         latest = self.root_queryset.filter(name=name) if name else self.root_queryset
         latest = self.model_admin.get_search_results(None, latest, self.query)[0].order_by("-pk")
         last = latest.values_list("pk", "submitted_at")[LATEST - 1 : LATEST].first()
-        found = self.queryset.order_by()
+        found = super().get_keys().order_by()
         if last is None:
-            return sorted(found.pks(), reverse=True)
+            return sorted(found, reverse=True)
         self.note = (
             f"Looked for among the latest {LATEST:,} calls, made since "
-            f"{timezone.localtime(last[1]):%Y-%m-%d %H:%M}. Older ones are found by the commands "
+            f"{timezone.localtime(last[1]):%Y-%m-%d %H:%M}. Older ones are found by "
             f"find_stale_tasks and retry_tasks --dry-run."
         )
-        waiting = found.filter(sent_at=None).order_by("-pk").pks()[:LATEST]
-        return sorted({*found.filter(pk__gte=last[0]).pks(), *waiting}, reverse=True)
+        waiting = found.filter(sent_at=None).order_by("-pk")[:LATEST]
+        return sorted({*found.filter(pk__gte=last[0]), *waiting}, reverse=True)

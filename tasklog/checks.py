@@ -1,4 +1,4 @@
-"""System checks: an installation that is half done is named at start-up, with the way out."""
+"""System checks: what is missing is named at start-up, with the way out."""
 
 import difflib
 from numbers import Real
@@ -46,7 +46,6 @@ KINDS = {
 
 @register("tasklog")
 def check_settings(**kwargs):
-    """The names and values in TASKLOG."""
     for name, value in getattr(settings, "TASKLOG", {}).items():
         if name not in KINDS:
             close = difflib.get_close_matches(str(name), KINDS, n=1)
@@ -69,7 +68,6 @@ def check_time_zones(**kwargs):
 
 @register("tasklog")
 def check_celery(**kwargs):
-    """The Celery application, and its results backend."""
     app = current_app._get_current_object()
     asked = [
         choice
@@ -87,7 +85,7 @@ def check_celery(**kwargs):
         )
     if app.conf.task_always_eager:
         yield Warning(
-            "CELERY_TASK_ALWAYS_EAGER runs each call at once: none is recorded, none waits for a "
+            "CELERY_TASK_ALWAYS_EAGER runs each call at once: none is recorded, or waits for a "
             "commit or an ETA.",
             hint="Test with a real worker, or test the functions that your tasks call.",
             id="tasklog.W001",
@@ -100,7 +98,7 @@ def check_celery(**kwargs):
         if not in_django:
             yield Warning(
                 f"Results are in {app.conf.result_backend!r}, where tasklog does not look: each "
-                f"call stays PENDING, and none is ever cleaned up.",
+                f"call stays PENDING, and is never cleaned up.",
                 hint='Set CELERY_RESULT_BACKEND = "tasklog.backends:DatabaseBackend".',
                 id="tasklog.W002",
             )

@@ -1,4 +1,4 @@
-"""When the body of a chord is sent: for results that are stored in the Django database."""
+"""When the body of a chord is sent."""
 
 import json
 
@@ -18,13 +18,13 @@ class Chords:
     """The part of the results backend that knows of chords.
 
     The counter of a chord only saves work. Each member of the header stores its result, then counts
-    down in one statement; whoever finds 1 looks at the results themselves. So a member that is
-    delivered twice makes somebody look too early, never send too early.
+    down in one statement; whoever finds 1 looks at the results. So a member that is delivered twice
+    makes somebody look too early, never send too early.
 
     Of several who find all finished, the one who deletes the counter sends the body, in the same
-    transaction: with the outbox both happen or neither, unless results have a RESULTS_DATABASE of
-    their own: then the body may be sent twice. A worker that is killed before that leaves
-    the chord waiting; with `acks_late` the member comes again.
+    transaction: with the outbox both happen or neither. A worker that is killed before that leaves
+    the chord waiting; with `acks_late` the member comes again. With a RESULTS_DATABASE the body may
+    be sent twice.
     """
 
     def apply_chord(self, header_result_args, body, **kwargs):
@@ -39,7 +39,7 @@ class Chords:
         self._ensure_retryable(counters.bulk_create, [counter], ignore_conflicts=True)
 
     def on_chord_part_return(self, request, state, result, **kwargs):
-        """Count a member of a header that has ended, and send the body after the last one."""
+        """Count a member of a header that has ended, and send the body after the last."""
         if not (request.id and request.group):
             return
         if request.ignore_result and state:  # the body needs it all the same
@@ -63,7 +63,7 @@ class Chords:
                 self._send_body(maybe_signature(request.chord, app=self.app), header, found)
 
     def _send_body(self, body, header, found):
-        """Call the body with the header's results, or fail it with the first failure among them."""
+        """Call the body with the header's results, or fail it with the first failure."""
         try:
             for task_id in members(header):
                 if found[task_id]["status"] in states.PROPAGATE_STATES:

@@ -1,4 +1,4 @@
-"""Which databases have a table of calls, and how to ask all of them the same."""
+"""Which databases have a table of calls."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from . import conf
 
 
 def aliases():
-    """Return the database aliases with a table of calls: the routers' first, then DATABASES."""
+    """Return the aliases (list[str]) with a table of calls: the routers' first, then DATABASES."""
     from .models import TaskCall
 
     return list(dict.fromkeys([router.db_for_write(TaskCall), *conf.get("DATABASES")]))
@@ -34,8 +34,8 @@ def for_a_call(alias=None):
 def still(field, moment):
     """Return the condition (Q) that a field (str) still has the moment (datetime | None) it had.
 
-    For fields that only move forward, by a millisecond at least: SQLite compares texts, and
-    ``Now()`` has other decimals there than what Django writes.
+    For fields that only move forward, by a millisecond at least: SQLite compares texts, where
+    ``Now()`` has other decimals than Django.
     """
     if moment is None:
         return Q(**{field: None})

@@ -1,6 +1,6 @@
-"""Sending what waits in the table: calls whose ETA has come, and calls that were left unsent.
+"""Sending what waits in the table: calls whose ETA has come, and those left unsent.
 
-Any number of dispatchers may run. Each claims its calls in the database before it sends them.
+Any number of dispatchers may run: each claims its calls before it sends them.
 """
 
 import logging
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 def send_due_calls(seconds=None):
-    """Send what is due, until nothing is, or until the time is over.
+    """Send what is due, until nothing is, or the time is over.
 
     A scheduled call is sent at most once: one that is cut off between claim and note stays visible.
-    A call that its process left unsent is sent at least once, under the same id.
+    One that its process left unsent is sent at least once, under the same id.
 
     Args:
         seconds (float | None): how long to go on. None: as long as it takes.
@@ -55,7 +55,7 @@ def send_due_calls(seconds=None):
 
 
 class Events(EventDispatcher):
-    """Sends the events of some calls in one message, as workers do: they cost as much as calls."""
+    """Sends the events of calls in one message, as workers do: they cost as much as calls."""
 
     def publish(self, type, fields, producer, **options):
         self.send(type, **fields)
@@ -64,8 +64,8 @@ class Events(EventDispatcher):
 def find_abandoned(calls):
     """Return the calls (TaskCallQuerySet) that their process had time to send, the oldest first.
 
-    It is counted from when a dispatcher first saw the call: when it was committed stands nowhere.
-    A call with a result was sent: only the note of it is missing.
+    Counted from when a dispatcher first saw the call: its commit is noted nowhere. A call with a
+    result was sent.
     """
     unsent = calls.unsent().exclude(args=None)
     unsent.filter(claimed_at=None).update(claimed_at=Now())
@@ -85,8 +85,8 @@ def claim(queryset):
     if connections[alias].features.has_select_for_update_skip_locked:
         with transaction.atomic(using=alias):
             calls = list(queryset.select_for_update(skip_locked=True)[:size])
-            ids = [call.pk for call in calls]
-            TaskCall.objects.using(alias).filter(pk__in=ids).update(claimed_at=Now())
+            taken = TaskCall.objects.using(alias).filter(pk__in=[call.pk for call in calls])
+            taken.update(claimed_at=Now())
         return calls
     while candidates := list(queryset[:size]):
         with transaction.atomic(using=alias):
@@ -95,7 +95,7 @@ def claim(queryset):
                 for call in candidates
                 if queryset.order_by().filter(pk=call.pk).update(claimed_at=Now())
             ]
-        if claimed:  # else another dispatcher was faster with these
+        if claimed:  # else others were faster
             return claimed
     return []
 
@@ -114,14 +114,13 @@ def send(claimed, calls, once, **through):
 
     Raises:
         kombu.exceptions.OperationalError, billiard.exceptions.SoftTimeLimitExceeded: the broker
-            went away, or it took too long. What was not tried is given back, and so is what the
-            broker refused (a Redis without memory); of another call in the middle nobody knows,
-            so it stays claimed if `once`.
+            went away, or it took too long. What was not tried, or was refused (a Redis without
+            memory), is given back. Of another in the middle nobody knows: it stays claimed if
+            `once`.
     """
-    sent, tried = [], 0
+    sent = []
     try:
-        for call in claimed:
-            tried += 1
+        for tried, call in enumerate(claimed, 1):
             try:
                 options = {**call.options, "retry": False} if once else call.options
                 current_app.send_call(call, call.args, call.kwargs, options, **through)

@@ -10,14 +10,14 @@ UNCARRIED = (TypeError, ValueError, AttributeError, ArithmeticError, RecursionEr
 
 
 class Unreadable(str):
-    """The text of a message with a type that was registered with kombu elsewhere, but not here."""
+    """The text of a message with a type that is not registered with kombu here."""
 
 
 class MessageField(models.TextField):
     """What a message carries, in the JSON that Celery sends: with datetime, Decimal, UUID, bytes.
 
-    Text, not the database's own JSON: that knows no NUL and no NaN. One row that is Unreadable
-    keeps nobody from the others.
+    Text, not the database's own JSON: that knows no NUL and no NaN. What is Unreadable hides
+    no other row.
     """
 
     def from_db_value(self, value, expression, connection):
@@ -41,9 +41,9 @@ class ResultDescriptor(ForwardOneToOneDescriptor):
 
 
 class ResultField(models.OneToOneField):
-    """A relation on the task id (``task_id``), which is there before the row that it leads to.
+    """A relation on ``task_id``, which is there before the row that it leads to.
 
-    So it needs ``db_constraint=False``, and ``null=True`` for joins to keep calls without a result.
+    So it needs ``db_constraint=False``, and ``null=True``: joins keep calls without a result.
     """
 
     forward_related_accessor_class = ResultDescriptor

@@ -14,7 +14,7 @@ from .fields import Unreadable
 
 logger = logging.getLogger(__name__)
 
-# What a task that runs says of itself. PROGRESS is the example of Celery's own documentation:
+# PROGRESS is the example in Celery's documentation:
 # https://docs.celeryq.dev/en/stable/userguide/tasks.html#custom-states
 RUNNING = (states.STARTED, "PROGRESS")
 
@@ -35,7 +35,7 @@ def end_lost_calls(grace=GRACE):
         for call, limit in find_lost(calls, grace):
             result = call.result
             rows = type(result).objects.using(calls.db).filter(pk=result.pk, status=result.status)
-            # Whoever changes the row first may go on: this one, another, or the task itself.
+            # Whoever changes the row first goes on: this one, another, or the task itself.
             if not rows.filter(still("date_done", result.date_done)).update(date_done=Now()):
                 continue
             error = WorkerLostError(
@@ -52,8 +52,8 @@ def end_lost_calls(grace=GRACE):
 def find_lost(calls, grace=GRACE):
     """Yield each lost call (TaskCall) and its hard time limit in seconds. `grace` as above.
 
-    Left out are calls without one, which may run for ever, tasks with ``acks_late``, which the
-    broker delivers again, and tasks that this process does not know.
+    Left out are calls without one, which may run for ever, and tasks with ``acks_late``, which the
+    broker delivers again, or that this process does not know.
     """
     silent = calls.filter(result__status__in=RUNNING, result__date_done__lt=Now() - grace)
     silent = silent.annotate(now=Now()).select_related("result").order_by("pk")
@@ -71,7 +71,7 @@ def find_lost(calls, grace=GRACE):
 
 
 def request_of(call):
-    """Return the request that the worker has, as far as an end needs it that it did not see.
+    """Return a call's request (Context), as far as an end outside of a worker needs it.
 
     Where the arguments are hidden, so are links and chord, and nobody is told.
     """

@@ -11,13 +11,16 @@ from django_celery_results.models import TaskResult
 
 from .databases import still
 from .fields import MessageField, ResultField, Unreadable
-from .rows import delete_in_batches, execute
+from .rows import delete_in_batches, execute, stored_fields
 
 SCHEDULED = "SCHEDULED"  # waits in the table for its ETA
 SCHEDULED_SENT = "SCHEDULED_SENT"  # was sent after its ETA; no worker has begun it
 
-# Options that tie a call to the moment, or to its canvas.
-TIES = {"chord", "group_id", "group_index", "parent_id", "reply_to", "root_id"}
+# Options that tie a call to its canvas, and to its caller.
+TIES = {"chord", "group_id", "group_index", "parent_id", "reply_to", "root_id", "task_id"}
+
+# Columns of results that can be large.
+LARGE = ("result", "traceback", "meta", "task_args", "task_kwargs")
 
 STATE = Coalesce(
     "result__status",
@@ -30,7 +33,7 @@ STATE = Coalesce(
 
 RESULT = TaskResult.objects.filter(task_id=OuterRef("task_id"))
 
-# What Python writes as JSON and databases do not read. One would end a whole query.
+# JSON from Python that databases refuse. One would end a whole query.
 NOT_JSON = (
     r"(^|[ ,:\[])(NaN|-?Infinity)($|[,}\]])",
     r"\\u0000",
@@ -38,7 +41,7 @@ NOT_JSON = (
     r"(?<!\\ud[89ab]..)\\ud[c-f]",
 )
 
-# It does not wait for the disk: if a power cut takes it, the call is sent again.
+# Without waiting for the disk: if a power cut takes it, the call is sent again.
 NOTE_SENT = """
     UPDATE tasklog_taskcall SET sent_at = statement_timestamp()
     WHERE task_id = %s AND set_config('synchronous_commit', 'off', true) = 'off'
@@ -66,16 +69,16 @@ class TaskCallQuerySet(models.QuerySet):
         return self.filter(sent_at=None, eta=None)
 
     def stale(self, older_than, acceptable_states=()):
-        """Calls that have not ended, and of which nothing was heard for a long time.
+        """Calls that have not ended, and have been silent for long.
 
-        Calls that were sent and ignore their result are left out.
+        Those that were sent and ignore their result are left out.
 
         Args:
             older_than (timedelta): how long they have been silent.
             acceptable_states (Iterable[str]): are fine, however long they last.
 
         Returns:
-            TaskCallQuerySet: with ``heard_at``, the one that has been silent for longest first.
+            TaskCallQuerySet: with ``heard_at``, the longest silent first.
         """
         return (
             self.alias(state=STATE)
@@ -87,19 +90,22 @@ class TaskCallQuerySet(models.QuerySet):
         )
 
     def stale_scheduled(self, older_than):
-        """Calls whose ETA is longer ago than a timedelta, and which are not sent, the oldest first.
+        """Unsent calls whose ETA is longer ago than a timedelta, the oldest first.
 
         No dispatcher runs, or one was cut off between the claim (``claimed_at``) and the sending.
         """
-        late = self.filter(sent_at=None, eta__lt=Now() - older_than).exclude(Exists(RESULT))
-        return late.order_by("eta", "pk")
+        return (
+            self.filter(sent_at=None, eta__lt=Now() - older_than)
+            .exclude(Exists(RESULT))
+            .order_by("eta", "pk")
+        )
 
     def with_value(self):
         """Annotate ``value``, the result, for lookups into its JSON: ``value__words__gt=100``.
 
         https://docs.djangoproject.com/en/5.2/topics/db/queries/#querying-jsonfield
-        Of a FAILURE it has ``exc_type``, ``exc_message`` and ``exc_module``. It is None where there
-        is none that the database can read. Each is parsed: filter by something with an index too.
+        Of a FAILURE it has ``exc_type``, ``exc_message`` and ``exc_module``. It is None where the
+        database can read none. Each is parsed: filter by something with an index too.
         """
         readable = Q(result__content_type="application/json")
         for pattern in NOT_JSON:
@@ -108,15 +114,9 @@ class TaskCallQuerySet(models.QuerySet):
         value = Case(When(readable, then=Cast("result__result", json)), output_field=json)
         return self.annotate(value=value)
 
-    def pks(self):
-        """The primary keys alone."""
-        return self.values_list("pk", flat=True)
-
     def without_messages(self):
         """Leave in the database what can be large."""
-        own = ("args", "kwargs", "options")
-        results = ("result", "traceback", "meta", "task_args", "task_kwargs")
-        return self.defer(*own, *(f"result__{name}" for name in results))
+        return self.defer("args", "kwargs", "options", *(f"result__{name}" for name in LARGE))
 
     def clean_up(self, older_than, ended_as=states.READY_STATES):
         """Delete calls that ended long ago, with their results, each batch in a transaction.
@@ -153,7 +153,7 @@ class TaskCall(models.Model):
     ``args`` and ``kwargs`` are None where the caller hides them (``argsrepr``, ``kwargsrepr``).
     """
 
-    # With its result goes the call: `forget()` and the cleanup of results take both.
+    # CASCADE: `forget()` and the cleanup of results take the call too.
     result = ResultField(
         TaskResult,
         to_field="task_id",
@@ -209,11 +209,11 @@ class TaskCall(models.Model):
 
     @property
     def replayable(self):
-        """Whether the caller has not hidden the arguments."""
+        """Whether the caller shows the arguments."""
         return self.args is not None
 
     def check_replayable(self):
-        """Raise NotReplayable where arguments or options are not here, or cannot be read here."""
+        """Raise NotReplayable where arguments or options are hidden, or cannot be read here."""
         if not self.replayable:
             raise NotReplayable(f"{self} hides its arguments, so they were not stored.")
         if any(isinstance(part, Unreadable) for part in (self.args, self.kwargs, self.options)):
@@ -221,7 +221,7 @@ class TaskCall(models.Model):
 
     def store(self, alias):
         """Insert it into a database, in one statement, or replace the row with its task id."""
-        fields = [field for field in self._meta.concrete_fields if not field.primary_key]
+        fields = stored_fields(TaskCall)
         TaskCall.objects.using(alias)._insert(
             [self],
             fields=fields,
@@ -232,7 +232,7 @@ class TaskCall(models.Model):
         )
 
     def mark_sent(self, alias):
-        """Note in a database that its message is with the broker: nothing is left to send."""
+        """Note in a database that the broker has its message."""
         connection = connections[alias]
         if connection.vendor == "postgresql" and not connection.in_atomic_block:
             execute(alias, NOTE_SENT, [self.task_id])
@@ -242,8 +242,8 @@ class TaskCall(models.Model):
     def retry(self):
         """Call the task again, at once: the same arguments and options, under a new id.
 
-        An expiry is counted anew. What ties it to its canvas is left out: that has had its result.
-        What follows it, in a chain or as a link, is called under new ids too.
+        An expiry is counted anew. Its canvas is left out, which has had its result. What follows
+        it, in a chain or as a link, has new ids too.
 
         Returns:
             AsyncResult: of the new call, whose ``retry_of`` is this one.
@@ -253,7 +253,8 @@ class TaskCall(models.Model):
             kombu.exceptions.OperationalError: the broker is away, and there is no outbox.
         """
         self.check_replayable()
-        options = untied(self.options, TIES | {"eta"})
+        options = untied(self.options)
+        options.pop("eta", None)
         if options.get("expires") is not None:
             options["expires"] = (options["expires"] - self.submitted_at).total_seconds()
         return current_app.send_task(self.name, self.args, self.kwargs, retry_of=self, **options)
@@ -266,7 +267,7 @@ class TaskCall(models.Model):
 
         Raises:
             NotReplayable: the arguments are hidden, or cannot be read here. Or the call has ended,
-                waits for its ETA, or has just been taken by somebody else.
+                waits for its ETA, or somebody else has just taken it.
             kombu.exceptions.OperationalError: the broker is away.
         """
         self.check_replayable()
@@ -275,8 +276,9 @@ class TaskCall(models.Model):
         if self.status == SCHEDULED and not self.claimed_at and self.eta > timezone.now():
             raise NotReplayable(f"{self} waits for its ETA.")
         # Dispatchers change the claim, people both.
-        unchanged = [still(name, getattr(self, name)) for name in ("claimed_at", "sent_at")]
-        rows = TaskCall.objects.using(self._state.db).filter(*unchanged, pk=self.pk)
+        rows = TaskCall.objects.using(self._state.db).filter(
+            still("claimed_at", self.claimed_at), still("sent_at", self.sent_at), pk=self.pk
+        )
         if not rows.update(claimed_at=Now()):
             raise NotReplayable(f"{self} has just been taken by somebody else.")
         current_app.send_call(self, self.args, self.kwargs, self.options)
@@ -292,14 +294,14 @@ class TaskCall(models.Model):
         current_app.control.revoke(self.task_id, terminate=terminate)
 
 
-def untied(options, ties):
-    """Return options (dict) without `ties` (set[str]), and their signatures without old ids."""
-    return {key: anew(value) for key, value in options.items() if key not in ties}
+def untied(options):
+    """Return options (dict) without TIES, and so those of the signatures in them."""
+    return {key: anew(value) for key, value in options.items() if key not in TIES}
 
 
 def anew(value):
     if isinstance(value, dict):
         value = {key: anew(part) for key, part in value.items()}
         if {"subtask_type", "options"} <= set(value):  # a signature
-            value["options"] = untied(value["options"], TIES | {"task_id"})
+            value["options"] = untied(value["options"])
     return [anew(part) for part in value] if isinstance(value, list) else value

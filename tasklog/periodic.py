@@ -1,4 +1,4 @@
-"""Periodic tasks of django-celery-beat in the admin: run now, as beat would run them."""
+"""Periodic tasks of django-celery-beat in the admin."""
 
 from celery import current_app
 from django.contrib import admin
@@ -30,9 +30,9 @@ def run_now(task):
 
 
 class PeriodicTaskAdmin(stock.PeriodicTaskAdmin):
-    """django-celery-beat's admin, with a "run now" that keeps all options.
+    """django-celery-beat's admin.
 
-    Its own drops expiry, priority, exchange, routing key and headers.
+    Its own "run now" drops expiry, priority, exchange, routing key and headers.
     """
 
     # Its own has an inline script, which a Content-Security-Policy forbids.
@@ -47,5 +47,4 @@ class PeriodicTaskAdmin(stock.PeriodicTaskAdmin):
 
     @admin.action(description="Run selected tasks now", permissions=["change"])
     def run_tasks(self, request, queryset):
-        """Call them, and say under which ids."""
         do_each(self, request, queryset, "called", lambda task: f"{task.name}: {run_now(task).id}")

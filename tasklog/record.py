@@ -16,10 +16,10 @@ FLEETING = {
     "retries", "route_name", "router", "task_id", "task_type",
 }  # fmt: skip
 
-# Options for which None says something: without what the task has set for itself.
+# Options whose None clears what the task has set.
 CLEARED = ("expires", "soft_time_limit", "time_limit")
 
-# What is kept of the options where the caller hides arguments.
+# Options that are kept where the caller hides arguments.
 OPEN = ("argsrepr", "kwargsrepr", "queue", "priority", "expires", "time_limit", "soft_time_limit")
 
 
@@ -31,11 +31,10 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
         waits (bool): whether it waits in the table for its ETA.
 
     Returns:
-        tuple[TaskCall, list]: the row, not stored yet, and what the message needs: positional
-        arguments, keyword arguments and options, as they are now.
+        tuple[TaskCall, list]: the row, not stored yet, and args, kwargs and options of the message.
 
     Raises:
-        kombu.exceptions.EncodeError: an argument or option is nothing that JSON can carry.
+        kombu.exceptions.EncodeError: JSON cannot carry an argument or option.
         celery.exceptions.QueueNotFound: the queue is none of the site's.
     """
     from .models import TaskCall
@@ -51,7 +50,7 @@ def record(app, name, args, kwargs, *, countdown, eta, options, waits):
         ignore_result=bool(options.get("ignore_result")),
     )
     if waits:
-        # A countdown is counted by the clock that says when it is over: the database's.
+        # Counted by the clock that says when it is over: the database's.
         call.eta = Now() + timedelta(seconds=countdown) if countdown else moment(app, eta)
     if hides_arguments(kept):
         call.options = {key: kept[key] for key in OPEN if kept.get(key) is not None}
@@ -95,8 +94,8 @@ def moment(app, when):
 def freeze(name, args, kwargs, options):
     """Return arguments and options as a worker would get them: through JSON, both ways.
 
-    Not all that is written can be read: a dict with the keys ``__type__`` and ``__value__`` is
-    taken for one of Celery's own.
+    Some can be written and not read: Celery takes a dict with ``__type__`` and ``__value__`` for
+    one of its own.
 
     Raises:
         kombu.exceptions.EncodeError: JSON cannot carry one. It is named.
@@ -105,17 +104,19 @@ def freeze(name, args, kwargs, options):
     try:
         return loads(dumps([args, kwargs, options]))
     except UNCARRIED as error:
-        arguments = [*enumerate(args, 1), *kwargs.items()]
-        parts = [(f"argument {key!r}", value) for key, value in arguments]
-        parts += [(f"option {key!r}", value) for key, value in options.items()]
-        for what, value in parts:
-            try:
-                loads(dumps(value))
-            except UNCARRIED as reason:
-                raise EncodeError(
-                    f"{name} was not called: {what}, a {type(value).__name__}, cannot be sent as "
-                    f"JSON ({reason}). Pass an id or plain values."
-                ) from error
+        for kind, parts in (
+            ("argument", enumerate(args, 1)),
+            ("argument", kwargs.items()),
+            ("option", options.items()),
+        ):
+            for key, value in parts:
+                try:
+                    loads(dumps(value))
+                except UNCARRIED as reason:
+                    raise EncodeError(
+                        f"{name} was not called: {kind} {key!r}, a {type(value).__name__}, cannot "
+                        f"be sent as JSON ({reason}). Pass an id or plain values."
+                    ) from error
         raise EncodeError(f"{name} was not called: {error}") from error
 
 
@@ -126,5 +127,5 @@ def hides_arguments(options):
     """
     if isinstance(options, dict):
         hidden = options.get("argsrepr") is not None or options.get("kwargsrepr") is not None
-        return hidden or any(hides_arguments(value) for value in options.values())
-    return isinstance(options, (list, tuple)) and any(hides_arguments(item) for item in options)
+        return hidden or any(map(hides_arguments, options.values()))
+    return isinstance(options, (list, tuple)) and any(map(hides_arguments, options))

@@ -68,7 +68,7 @@ def execute(alias, sql, params):
 
 
 def storable(model, values):
-    """Return values (dict) for a model as every database takes them: cut where they are too long.
+    """Return values (dict) for a model as every database takes them: cut where too long.
 
     NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 does, are escaped.
     """

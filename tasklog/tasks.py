@@ -10,18 +10,17 @@ QUIET = {
     "track": False,
     "outbox": False,
     "schedule_eta": False,
-    # Seconds, so that a night without workers leaves few behind; more than a queue takes. Not in
-    # beat's entry: django-celery-beat does not store it there.
+    # Seconds: more than a queue takes, and a night without workers leaves few behind. Not in beat's
+    # entry: django-celery-beat does not store it there.
     "expires": 3600,
 }
 
 
 @shared_task(name="tasklog.send_due_calls", **QUIET)
 def send_due_calls():
-    """Send the calls whose ETA has come, and those that their process left unsent.
+    """Do `dispatcher.send_due_calls` for SEND_EVERY seconds at most.
 
-    For SEND_EVERY seconds at most, so that many due calls do not hold all processes of a worker.
-    Returns how many were sent. Raises what `dispatcher.send_due_calls` does.
+    So many due calls do not hold all processes of a worker. Returns how many were sent.
     """
     return dispatcher.send_due_calls(conf.get("SEND_EVERY"))
 

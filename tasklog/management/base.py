@@ -1,4 +1,4 @@
-"""What the commands have in common: ages, exit statuses, and lines that cron can mail."""
+"""What the commands have in common."""
 
 import json
 from datetime import datetime, timedelta
@@ -20,14 +20,10 @@ class CallsCommand(BaseCommand):
 
     age_is = ""  # makes the command ask for an age
 
-    def create_parser(self, *args, **kwargs):
-        parser = super().create_parser(*args, **kwargs)
+    def add_arguments(self, parser):
         parser.epilog = (
             "Exit status: 0 all is well, 1 something was found, or refused, 2 wrong arguments."
         )
-        return parser
-
-    def add_arguments(self, parser):
         parser.add_argument("--json", action="store_true", help="A JSON object a line.")
         if self.age_is:
             ages = parser.add_argument_group("age", f"{self.age_is} The parts are added up.")
@@ -52,9 +48,6 @@ class CallsCommand(BaseCommand):
                 values[name] = timezone.localtime(value).isoformat(timespec="seconds")
         known = (str(value) for value in values.values() if value is not None)
         self.stdout.write(json.dumps(values) if options["json"] else "\t".join(known))
-
-    def summary(self, text):
-        self.stderr.write(text, self.style.NOTICE)
 
     def attempt(self, act):
         """Do something with a call. Returns what comes of it or None, and why not or None.
@@ -95,6 +88,6 @@ class FindCommand(CallsCommand):
             sent += outcome == {"refused": None}
             self.line(options, id=call.task_id, task=call.name, **self.about(call), **outcome)
         if resend:
-            self.summary(f"{sent} sent.")
+            self.stderr.write(f"{sent} sent.", self.style.NOTICE)
         if left := len(found) - sent:
             raise CommandError(f"{self.found}: {left}")

@@ -8,8 +8,8 @@ from tasklog.management.base import CallsCommand
 
 class Command(CallsCommand):
     help = (
-        "Delete calls that ended long ago, with their results, in batches. What has not ended "
-        "stays, however old it is."
+        "Delete calls that ended long ago, with their results. What has not ended stays, however "
+        "old it is."
     )
     age_is = "How long ago they ended."
 
@@ -20,7 +20,7 @@ class Command(CallsCommand):
             action="append",
             type=str.upper,
             choices=sorted(states.READY_STATES),
-            help="Only what ended like this. Can be given several times.",
+            help="Only what ended like this. Several can be given.",
         )
 
     def handle(self, *, state, **options):

@@ -8,8 +8,8 @@ from tasklog.management.base import CallsCommand, CommandError
 
 class Command(CallsCommand):
     help = (
-        "End the calls whose worker was killed, and whose time limit passed long ago, as FAILURE, "
-        "with WorkerLostError."
+        "End the calls whose worker was killed, when their time limit has passed, as FAILURE with "
+        "WorkerLostError."
     )
 
     def add_arguments(self, parser):
@@ -23,7 +23,7 @@ class Command(CallsCommand):
         )
 
     def handle(self, *, grace, **options):
-        # As a worker does: here nobody may have imported those of CELERY_INCLUDE yet.
+        # As a worker does: nobody may have imported those of CELERY_INCLUDE.
         current_app.loader.import_default_modules()
         ended = end_lost_calls(timedelta(seconds=grace))
         for call in ended:

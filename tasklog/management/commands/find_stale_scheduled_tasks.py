@@ -3,8 +3,8 @@ from tasklog.management.base import FindCommand
 
 class Command(FindCommand):
     help = (
-        "List the calls whose ETA passed long ago, and which are still not sent: id, task, ETA, "
-        "and when a dispatcher claimed them."
+        "List the calls whose ETA passed long ago, and which are not sent: id, task, ETA, when a "
+        "dispatcher claimed them."
     )
     age_is = "How long ago the ETA was."
     resend_is = "Send them. One that was claimed may have been sent: then it runs twice."

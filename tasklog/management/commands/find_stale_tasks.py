@@ -3,13 +3,12 @@ from tasklog.management.base import FindCommand
 
 class Command(FindCommand):
     help = (
-        "List the calls that have not ended, and of which nothing was heard for a long time: id, "
-        "task, state, and since when."
+        "List the calls that have not ended, and have been silent for long: id, task, state, since "
+        "when."
     )
     age_is = "How long they have been silent."
     resend_is = (
-        "Send those again that were sent and not begun. If a message still waits in its queue, "
-        "they run twice."
+        "Send again those that no worker has begun. What still waits in its queue runs twice."
     )
     found = "Stale calls"
 
@@ -21,7 +20,7 @@ class Command(FindCommand):
             type=str.upper,
             default=[],
             metavar="STATE",
-            help="A state which is fine, however long it lasts. Can be given several times.",
+            help="A state that is fine, however long it lasts. Several can be given.",
         )
 
     def find(self, calls, age, options):

@@ -16,9 +16,8 @@ def time(text):
 
 class Command(CallsCommand):
     help = (
-        "Call tasks again, under new ids: those with the given ids, or those that the filters "
-        "find, without what was retried before. A line has the old id, the new one or why it was "
-        "refused, and the task."
+        "Call tasks again, under new ids: those given, or those that the filters find, without "
+        "what was retried before. A line has the old id, the new one or why not, and the task."
     )
 
     def add_arguments(self, parser):
@@ -40,7 +39,14 @@ class Command(CallsCommand):
         if bool(ids) == filtered:
             text = "Give ids, or filters (--name, --queue, --state, --since, --until), not both."
             raise CommandError(text, returncode=WRONG_USE)
-        ids = list(dict.fromkeys(ids)) or find(filters, state or [states.FAILURE])
+        ids = list(dict.fromkeys(ids)) or [
+            task_id
+            for calls in tables()
+            for task_id in calls.filter(**filters, retries=None)
+            .in_state(*(state or [states.FAILURE]))
+            .order_by("pk")
+            .values_list("task_id", flat=True)
+        ]
         if filtered and ids and not (yes or dry_run):
             text = f"{len(ids)} calls would be retried. See --dry-run, then add --yes."
             raise CommandError(text, returncode=WRONG_USE)
@@ -51,11 +57,11 @@ class Command(CallsCommand):
                 call = next(filter(None, found), None)
                 new, reason = self.retry(call, dry_run)
                 done, refused = done + (not reason), refused + bool(reason)
-                task = call and call.name
-                self.line(options, id=task_id, retried_as=new, refused=reason, task=task)
+                name = call and call.name
+                self.line(options, id=task_id, retried_as=new, refused=reason, task=name)
         finally:
             word = "would be retried" if dry_run else "retried"
-            self.summary(f"{done} {word}, {refused} refused.")
+            self.stderr.write(f"{done} {word}, {refused} refused.", self.style.NOTICE)
         if refused:
             raise CommandError(f"Refused: {refused}")
 
@@ -64,17 +70,5 @@ class Command(CallsCommand):
         if call is None:
             return None, "there is no such call"
         if dry_run:
-            return None, None if call.replayable else "its arguments are hidden"
+            return self.attempt(call.check_replayable)
         return self.attempt(lambda: call.retry().id)
-
-
-def find(filters, wanted):
-    """Return the task ids of the calls that were not retried yet, the oldest first."""
-    return [
-        task_id
-        for calls in tables()
-        for task_id in calls.filter(**filters, retries=None)
-        .in_state(*wanted)
-        .order_by("pk")
-        .values_list("task_id", flat=True)
-    ]

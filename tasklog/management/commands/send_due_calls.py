@@ -6,8 +6,8 @@ from tasklog import dispatcher
 
 class Command(BaseCommand):
     help = (
-        "Send the calls whose ETA has come, and those that their process left unsent, for sites "
-        "without beat. Exit status: 0 done, 1 the broker is away."
+        "Send the calls whose ETA has come, and those left unsent, for sites without beat. Exit "
+        "status: 0 done, 1 the broker is away."
     )
 
     def handle(self, **options):
