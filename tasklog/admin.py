@@ -31,6 +31,7 @@ NOTHING = "–"
 
 @cache
 def known_tasks():
+    """Return the names (list[str]) of all tasks."""
     current_app.loader.import_default_modules()  # a web process may not have
     return sorted(current_app.tasks)
 

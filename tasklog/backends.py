@@ -57,6 +57,7 @@ class DatabaseBackend(Chords, StockBackend):
 
     @property
     def alias(self):
+        """The database (str) with results."""
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
 
     def decode_content(self, row, content):

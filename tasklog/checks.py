@@ -46,6 +46,9 @@ KINDS = {
 
 @register("tasklog")
 def check_settings(**kwargs):
+    """Names and values in TASKLOG, and USE_TZ."""
+    if not settings.USE_TZ:
+        yield Error("tasklog needs aware times.", hint="Set USE_TZ = True.", id="tasklog.E006")
     for name, value in getattr(settings, "TASKLOG", {}).items():
         if name not in KINDS:
             close = difflib.get_close_matches(str(name), KINDS, n=1)
@@ -60,14 +63,8 @@ def check_settings(**kwargs):
 
 
 @register("tasklog")
-def check_time_zones(**kwargs):
-    """That ETAs are moments, not times of day somewhere."""
-    if not settings.USE_TZ:
-        yield Error("tasklog needs aware times.", hint="Set USE_TZ = True.", id="tasklog.E006")
-
-
-@register("tasklog")
 def check_celery(**kwargs):
+    """The Celery application and its results backend."""
     app = current_app._get_current_object()
     asked = [
         choice

@@ -53,6 +53,8 @@ class NotReplayable(ValueError):
 
 
 class TaskCallQuerySet(models.QuerySet):
+    """Questions to the table."""
+
     def in_state(self, *wanted):
         """Calls in one of these states: Celery's, SCHEDULED or SCHEDULED_SENT."""
         if not {states.PENDING, SCHEDULED, SCHEDULED_SENT} & set(wanted):
