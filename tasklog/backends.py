@@ -57,7 +57,7 @@ class DatabaseBackend(Chords, StockBackend):
 
     @property
     def alias(self):
-        """The database (str) with results."""
+        """The database (str)."""
         return conf.get("RESULTS_DATABASE") or router.db_for_write(self.TaskModel)
 
     def decode_content(self, row, content):

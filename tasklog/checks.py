@@ -46,7 +46,7 @@ KINDS = {
 
 @register("tasklog")
 def check_settings(**kwargs):
-    """Names and values in TASKLOG, and USE_TZ."""
+    """TASKLOG, and USE_TZ."""
     if not settings.USE_TZ:
         yield Error("tasklog needs aware times.", hint="Set USE_TZ = True.", id="tasklog.E006")
     for name, value in getattr(settings, "TASKLOG", {}).items():
@@ -64,7 +64,7 @@ def check_settings(**kwargs):
 
 @register("tasklog")
 def check_celery(**kwargs):
-    """The Celery application and its results backend."""
+    """The application and its results."""
     app = current_app._get_current_object()
     asked = [
         choice
