@@ -12,7 +12,7 @@ from posts.queues import read_figures
 from posts.tasks.basics import add
 from tests.services import Visitor, free_port, wait_for
 
-STALE = 10  # seconds without a heartbeat, as in the probe of docker-compose.yml
+STALE = 10  # seconds without a heartbeat; docker/probe-worker allows 30
 
 
 @pytest.fixture
