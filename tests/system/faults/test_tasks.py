@@ -78,16 +78,15 @@ def test_messages_that_no_worker_understands(site):
     assert site.end() == []
 
 
-@pytest.mark.parametrize("number", HELD, ids=["early", "late"])
-def test_garbage_that_no_celery_has_sent(site, number):
+def test_garbage_that_no_celery_has_sent(site):
     """Written into the queue by hand, it ends the worker of Celery 5.7.0: «Unrecoverable error».
 
     What runs is finished first, the garbage is gone, and the worker that Supervisor starts next
     goes on. Nothing is lost.
     """
-    worker = site.worker()
-    site.send(0, LOAD, number)
-    site.wait_for_the_middle_of(number)
+    worker = site.worker("-c", "3")  # one is free, and takes the garbage
+    site.send(0, LOAD, *HELD)
+    site.wait_for_the_middle_of(*HELD)
     site.redis.client().rpush("celery", "no JSON")
     worker.wait_for_output("Unrecoverable error", 60)
     assert worker.running
