@@ -61,6 +61,6 @@ def hang_late(stubborn):
 
 @shared_task
 def leak(megabytes):
-    """Keep some memory for ever, and write to it: before that it is not taken. Returns the pid."""
-    kept.append(b"." * (megabytes * 2**20))
+    """Keep some memory for ever. Returns the number of the process."""
+    kept.append(bytearray(megabytes * 2**20))
     return os.getpid()

@@ -42,9 +42,9 @@ def test_a_worker_is_killed(site):
     worker.popen.kill()
     wait_for(lambda: not processes_of(worker), "the end of the pool")
     assert site.in_the_middle()
+    assert set(site.in_state("STARTED")) == {EARLY, LATE}
     site.let_go()
     site.worker()
-    assert set(site.in_state("STARTED")) == {EARLY, LATE}
     site.wait_for_calls_that_have_not_ended(1)
     assert lost_calls(site, EARLY, HELD_LIMIT + GRACE / 2) == 0
     assert set(site.in_state("STARTED")) == {EARLY}
