@@ -61,7 +61,9 @@ lock: .venv/ready ## Pin the newest versions that Pipfile allows
 
 # --strict: what the service does not know counts as a failure. By default it is skipped, and all is well.
 audit: .venv/ready ## Ask PyPI for known vulnerabilities of the packages in Pipfile.lock
-	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r .venv/requirements.txt || { \
+	@$(BIN)/pipenv requirements --categories load --hash > .venv/requirements-load.txt
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	  -r .venv/requirements.txt -r .venv/requirements-load.txt || { \
 	  echo "make: not all is well. Either a package has a vulnerability, which is listed above, or the service could not be asked: then nothing is known."; exit 1; }
 
 shell: .venv/ready .env ## Django's shell, with the models loaded

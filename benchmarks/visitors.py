@@ -51,12 +51,21 @@ class Editor(HttpUser):
             if ours:
                 break
             started = self.client.get("/tasks/runs/", name="all runs").text
+        else:
+            return self.report(began, LookupError("the run is not among the newest"))
         asked = f"{ours[0]}."
         while asked:
             time.sleep(1)
             answer = self.client.get("/tasks/poll/", params={"run": asked}, name="poll")
             asked = next(iter(LIVE.findall(answer.text)), None)
-        took = (time.perf_counter() - began) * 1000
+        self.report(began)
+
+    def report(self, began, exception=None):
+        """Have Locust count a task that ended, or one that failed."""
         self.environment.events.request.fire(
-            request_type="", name="task, from click to end", response_time=took, response_length=0
+            request_type="",
+            name="task, from click to end",
+            response_time=(time.perf_counter() - began) * 1000,
+            response_length=0,
+            exception=exception,
         )

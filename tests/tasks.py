@@ -29,6 +29,12 @@ def late(path, number, seconds):
     work(path, number, seconds)
 
 
+@shared_task(bind=True)
+def come_again(self, seconds):
+    """Be retried after some seconds."""
+    raise self.retry(countdown=seconds)
+
+
 @shared_task
 def total(numbers):
     """The body of a chord."""

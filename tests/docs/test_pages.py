@@ -9,7 +9,7 @@ import pytest
 from tests.services import BIN
 
 from .checks import check_coverage, check_links, check_names, rows_of
-from .pages import ROOT, Page
+from .pages import ROOT, Page, check_test
 
 DOCS = ROOT / "docs"
 pytestmark = pytest.mark.skipif(
@@ -57,14 +57,43 @@ def test_the_head_of_the_table_counts_right():
     assert f"{len(rows)} rows, {len(rows) - missing} of them proven" in text
 
 
-def test_each_fault_in_operations_has_its_test_and_each_test_its_fault():
-    named = set(re.findall(r"`(tests/[^`]+::\w+)`", (DOCS / "operations.md").read_text()))
+def rows_of_operations():
+    """Each row of its tables: [cell, …]. A first row of a table names its columns."""
+    lines = (DOCS / "operations.md").read_text().splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+
+
+def test_each_row_in_operations_names_tests_that_exist():
+    rows = [row for row in rows_of_operations() if row[-1] not in ("test", "---")]
+    assert len(rows) > 30
+    for *_, tests in rows:
+        named = tests.split(", ")
+        assert all(re.fullmatch(r"`tests/[\w/]+\.py::test_\w+`", test) for test in named), tests
+        for test in named:
+            check_test(test.strip("`"))
+
+
+def test_each_test_of_a_fault_is_in_operations():
+    named = {test for *_, tests in rows_of_operations() for test in tests.split(", ")}
     there = {
-        f"{path.relative_to(ROOT).as_posix()}::{name}"
+        f"`{path.relative_to(ROOT).as_posix()}::{name}`"
         for path in (ROOT / "tests" / "system" / "faults").glob("test_*.py")
         for name in re.findall(r"(?m)^def (test_\w+)", path.read_text())
     }
-    assert named == there
+    assert there - named == set()
+
+
+def test_each_figure_in_operations_is_in_the_metrics():
+    there = set(re.findall(r'gauge\("(\w+)"', (ROOT / "posts" / "queues.py").read_text()))
+    named = set(re.findall(r"`(celery_\w+)`", (DOCS / "operations.md").read_text()))
+    assert len(named) > 5
+    assert named - there == set()
+
+
+def test_redis_has_no_limit_unless_you_set_one():
+    """As operations.md says: else its row about a full Redis may come true by itself."""
+    files = [*ROOT.glob("docker-compose*.yml"), *ROOT.glob("supervisord*.conf")]
+    assert [path.name for path in files if re.search(r"maxmemory(?!-)", path.read_text())] == []
 
 
 def test_the_site_of_the_guide_is_built_without_a_warning(tmp_path):

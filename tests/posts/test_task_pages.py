@@ -485,6 +485,15 @@ def test_a_cancel_is_kept_and_told_to_the_workers_with_all_parts(writer, make_ru
     assert run.cancelled_at
 
 
+def test_a_run_can_be_cancelled_by_somebody_else(writer, make_run, revoked, django_user_model):
+    other = django_user_model.objects.create_user("grace", is_staff=True)
+    run = make_run(collect_posts, started_by=other)
+    writer.post(f"/tasks/runs/{run.task_id}/cancel/")
+    assert revoked
+    run.refresh_from_db()
+    assert run.cancelled_at
+
+
 def test_a_waiting_run_that_was_cancelled_is_over(writer, make_run):
     """It will not begin, whoever starts later: see CancellableTask."""
     make_run(export_blog, cancelled_at=timezone.now())

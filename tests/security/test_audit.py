@@ -7,6 +7,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from packaging.markers import Marker
+from packaging.utils import canonicalize_name
 
 from tests.services import ROOT, free_port
 
@@ -58,10 +60,22 @@ def audit(url, home):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
+def locked():
+    """The packages of all categories of Pipfile.lock that this system would install."""
+    lock = json.loads((ROOT / "Pipfile.lock").read_text())
+    categories = [packages for name, packages in lock.items() if name != "_meta"]
+    return {
+        canonicalize_name(name)
+        for packages in categories
+        for name, package in packages.items()
+        if Marker(package.get("markers", "python_version > '3'")).evaluate()
+    }
+
+
 def test_nothing_known_is_fine(service, tmp_path):
     result = audit(service.url, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert {"django", "celery", "kombu", "redis", "pytest"} <= service.asked
+    assert service.asked == locked()
 
 
 def test_a_vulnerability_is_named(service, tmp_path):

@@ -1,4 +1,4 @@
-"""docs/security.md: each statement names its test, and each test is there."""
+"""docs/security.md: each row and each paragraph names its test, and each test is there."""
 
 import re
 
@@ -22,9 +22,17 @@ def test_a_named_test_is_there(name, path):
 
 def test_each_statement_has_one():
     tables = re.findall(r"\| what is promised \| test \|\n\| --- \| --- \|\n((?:\|.*\n)+)", TEXT)
+    assert len(tables) == TEXT.count("\n| what is promised |")
     rows = [row for table in tables for row in table.splitlines()]
     assert len(rows) > 15
     assert [row for row in rows if "](../tests/" not in row] == []
+
+
+def test_each_paragraph_of_what_is_promised_has_one():
+    promised = TEXT.partition("\n## Who may do what\n")[2]
+    paragraphs = [part for part in re.split(r"\n\n+", promised.strip()) if part[0] not in "#|"]
+    assert len(paragraphs) > 3
+    assert [part for part in paragraphs if "](../tests/" not in part] == []
 
 
 def test_each_module_of_these_tests_is_on_the_page():

@@ -187,7 +187,7 @@ def test_without_https_nothing_is_answered_but_where_to_go(browser, path):
     assert response.body == ""
 
 
-def test_probes_ask_without_https_and_learn_no_more_than_yes_or_no(browser):
+def test_probes_ask_without_https(browser):
     response = browser.ask("/health/", https=False)
     assert response.status == 200
     assert response.body == '{"database": "ok", "broker": "ok"}'

@@ -11,8 +11,9 @@ import pytest
 from posts.queues import read_figures
 from posts.tasks.basics import add
 from tests.services import Visitor, free_port, wait_for
+from tests.tasks import come_again
 
-STALE = 10  # seconds without a heartbeat, as in the probe of docker-compose.yml
+STALE = 10  # seconds without a heartbeat; docker/probe-worker allows 30
 
 
 @pytest.fixture
@@ -195,6 +196,14 @@ def test_only_processes_that_answer_are_counted(start, state):
     for process in (busy, hanging, beat):
         process.stop(signal.SIGKILL)
     assert read_figures().workers == []
+
+
+def test_a_retry_that_waits_is_not_acknowledged(start, state):
+    """It waits in a worker, whose processes are free: there may be more of them than processes."""
+    start.worker("-c", "1", "--include", "tests.tasks", env={"STATE_DIR": str(state)})
+    for _ in range(3):
+        come_again.delay(60)
+    wait_for(lambda: read_figures().unacked == 3, lambda: f"3 unacknowledged: {read_figures()}")
 
 
 def test_a_process_without_pages_sends_the_time_too(start):

@@ -1,7 +1,8 @@
 """What views do, a thousand times: save something, and have tasks do something about it.
 
-`python -m tests.system.faults.send FIRST LAST [SECONDS COUNTDOWN SLOW …]`. Even numbers are
-acknowledged early, odd ones late. Those named SLOW take SECONDS. Each ten are one transaction.
+`python -m tests.system.faults.send FIRST LAST [LIMIT COUNTDOWN HELD …]`. Even numbers are
+acknowledged early, odd ones late. Those HELD do not end before the test lets them, and have LIMIT
+seconds for it, or what settings.py says. Each ten are one transaction.
 
 `python -m tests.system.faults.send '[[NAME, ARGUMENTS, OPTIONS], …]'` calls tasks by their names.
 """
@@ -15,23 +16,25 @@ from celery import current_app
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 
 
-def save_and_call(numbers, seconds, countdown, slow):
+def save_and_call(numbers, limit, countdown, held):
     from .tasks import early, late
 
     with transaction.atomic(), connection.cursor() as cursor:
         for number in numbers:
             task = late if number % 2 else early
-            arguments = [number, seconds if number in slow else 0]
-            result = task.apply_async(arguments, countdown=countdown or None)
+            options = {"countdown": countdown or None}
+            if number in held and limit:
+                options |= {"soft_time_limit": limit, "time_limit": limit}
+            result = task.apply_async([number, number in held], **options)
             cursor.execute("INSERT INTO asked VALUES (%s, %s)", [number, result.id])
 
 
-def send(first, last, seconds=0, countdown=0, *slow):
+def send(first, last, limit=0, countdown=0, *held):
     """Send all. With the database away, a view would ask its visitor to come back: so does this."""
     for start in range(first, last, 10):
         while True:
             try:
-                save_and_call(range(start, min(start + 10, last)), seconds, countdown, slow)
+                save_and_call(range(start, min(start + 10, last)), limit, countdown, held)
             except (OperationalError, InterfaceError):
                 connection.close()
                 time.sleep(0.2)

@@ -4,11 +4,12 @@ import signal
 
 import pytest
 
-from .site import LOAD, signal_all
+from .site import HELD, LOAD, signal_all
 
 pytestmark = pytest.mark.timeout(600)
 
 PROCESSES = 2
+EARLY, _ = HELD
 
 
 @pytest.fixture
@@ -34,6 +35,7 @@ def all_is_done(site, worker):
     assert len(site.runs_more_than_once() - set(failures)) <= PROCESSES
     assert worker.running
     assert site.end() == []
+    return failures
 
 
 def test_postgresql_restarts(site, busy):
@@ -44,9 +46,16 @@ def test_postgresql_restarts(site, busy):
     all_is_done(site, busy)
 
 
-def test_postgresql_hangs_for_longer_than_a_task_may_take(site, busy):
+def test_postgresql_hangs_for_longer_than_a_task_may_take(site):
     """The time limits end the tasks that wait for it; the others come after."""
+    worker = site.worker()
+    site.beat()
+    site.send(0, LOAD, EARLY, limit=0)
+    site.wait_for_the_middle_of(EARLY)
     signal_all(site.postgres, signal.SIGSTOP)
-    busy.wait_for_output("time limit", 60)
+    site.let_go()  # into a statement that hangs
+    worker.wait_for_output("Soft time limit (5s) exceeded for tests.system.faults.tasks.early", 60)
     signal_all(site.postgres, signal.SIGCONT)
-    all_is_done(site, busy)
+    failures = all_is_done(site, worker)
+    assert "SoftTimeLimitExceeded" in failures[EARLY]
+    assert all("TimeLimitExceeded" in result for result in failures.values())

@@ -6,19 +6,23 @@ had it already. What Redis had given to a worker that could not note it down is 
 `find_stale_tasks`.
 """
 
+import re
 import signal
+import time
 
+import psutil
 import pytest
 
 from tests.services import wait_for
 
-from .site import LOAD
+from .site import LOAD, VISIBILITY_TIMEOUT
 
 pytestmark = pytest.mark.timeout(600)
 
 HALF = LOAD // 2
 PROCESSES, SENDERS = 2, 2
 AWAY = "The broker is away"
+HUNG = VISIBILITY_TIMEOUT + 1  # seconds: 10
 
 
 @pytest.fixture
@@ -59,11 +63,16 @@ def test_redis_is_killed_and_started_again(site, busy):
 
 def test_redis_hangs(site, busy):
     """For longer than `socket_timeout`: who sends is not held up for ever, and what is not sent
-    waits in the table.
+    waits in the table. And for longer than messages stay invisible.
     """
-    site.redis.process.popen.send_signal(signal.SIGSTOP)
+    redis = psutil.Process(site.redis.process.pid)
+    redis.suspend()
+    began = time.monotonic()
     send_the_rest(site)
-    site.redis.process.popen.send_signal(signal.SIGCONT)
+    wait_for(lambda: time.monotonic() - began >= HUNG, "the end of ten seconds")
+    assert redis.status() == psutil.STATUS_STOPPED
+    assert site.in_the_middle()
+    redis.resume()
     all_is_done(site, busy)
 
 
@@ -88,10 +97,13 @@ def test_redis_has_no_memory_left(site, busy):
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     busy.popen.send_signal(signal.SIGSTOP)  # it is to find a message when it goes on
     wait_for(lambda: client.llen("celery"), "a message that waits")
+    assert client.info("memory")["maxmemory"] == 0  # as it is shipped: no limit
     client.config_set("maxmemory", "1mb")
     busy.popen.send_signal(signal.SIGCONT)
     send_the_rest(site)
     assert busy.wait(60) == 1
-    assert "Unrecoverable error" in busy.output
+    assert re.search("Unrecoverable error: .*OutOfMemoryError", busy.output)
+    memory = client.info("memory")
+    assert memory["used_memory"] > memory["maxmemory"] * 3 / 4
     client.config_set("maxmemory", 0)
     all_is_done(site, site.worker())

@@ -6,11 +6,11 @@ import pytest
 
 from tests.services import wait_for
 
-from .site import LOAD
+from .site import HELD, LOAD
 
 pytestmark = pytest.mark.timeout(600)
 
-FEW = LOAD // 5  # where a message is what breaks
+HALF = LOAD // 2
 TASKS = "tests.system.faults.tasks"
 
 
@@ -19,10 +19,10 @@ def failure_of(site, task_id):
     return status, result and result["exc_type"]
 
 
-def all_is_done(site, worker, asked):
-    wait_for(lambda: len(site.in_state("SUCCESS")) == asked, site.report, 180)
+def all_is_done(site, worker):
+    wait_for(lambda: len(site.in_state("SUCCESS")) == LOAD, site.report, 180)
     assert site.runs_more_than_once() == set()
-    assert site.effects_are_complete(asked)
+    assert site.effects_are_complete()
     assert worker.running
 
 
@@ -33,7 +33,7 @@ def test_tasks_that_hang(site):
              for stubborn in (False, True)]  # fmt: skip
     site.send(0, LOAD)
     ids = site.call(*calls)
-    all_is_done(site, worker, LOAD)
+    all_is_done(site, worker)
     site.wait_for_all_calls_to_end()
     assert [failure_of(site, task_id) for task_id in ids] == [
         ("FAILURE", "SoftTimeLimitExceeded"),
@@ -49,11 +49,11 @@ def test_messages_that_no_worker_understands(site):
     A task that does not exist, and one that does not take these arguments, are FAILURE. What is not
     JSON is never read, says PENDING for ever, and is found by `find_stale_tasks`.
     """
-    site.send(0, FEW // 2).wait(120)
+    site.send(0, HALF).wait(120)
     unknown, wrong, pickled = site.call(
         ["no.such.task", [1], {}],
         [f"{TASKS}.early", [], {}],
-        [f"{TASKS}.early", [FEW], {"serializer": "pickle"}],
+        [f"{TASKS}.early", [LOAD], {"serializer": "pickle"}],
     )
     client = site.redis.client()
     message = json.loads(client.lindex("celery", -1))
@@ -62,10 +62,10 @@ def test_messages_that_no_worker_understands(site):
     for number, made_up in enumerate((broken, nameless)):
         made_up["properties"] = {**message["properties"], "delivery_tag": f"made-up-{number}"}
         client.rpush("celery", json.dumps(made_up))
-    site.send(FEW // 2, FEW)
+    site.send(HALF, LOAD)
     worker = site.worker()
-    site.wait_for_calls_that_have_not_ended(1, FEW)
-    all_is_done(site, worker, FEW)
+    site.wait_for_calls_that_have_not_ended(1)
+    all_is_done(site, worker)
     assert failure_of(site, unknown) == ("FAILURE", "NotRegistered")
     assert failure_of(site, wrong) == ("FAILURE", "TypeError")
     assert "Received unregistered task of type 'no.such.task'" in worker.output
@@ -78,19 +78,21 @@ def test_messages_that_no_worker_understands(site):
     assert site.end() == []
 
 
-@pytest.mark.parametrize("slow", [FEW // 2, FEW // 2 + 1], ids=["early", "late"])
-def test_garbage_that_no_celery_has_sent(site, slow):
+def test_garbage_that_no_celery_has_sent(site):
     """Written into the queue by hand, it ends the worker of Celery 5.7.0: «Unrecoverable error».
 
     What runs is finished first, the garbage is gone, and the worker that Supervisor starts next
     goes on. Nothing is lost.
     """
-    worker = site.worker()
-    site.send(0, FEW, slow)
-    site.wait_for_the_middle_of(slow)
+    worker = site.worker("-c", "3")  # one is free, and takes the garbage
+    site.send(0, LOAD, *HELD)
+    site.wait_for_the_middle_of(*HELD)
     site.redis.client().rpush("celery", "no JSON")
+    worker.wait_for_output("Unrecoverable error", 60)
+    assert worker.running
+    site.let_go()
     assert worker.wait(60) == 1
-    assert "Unrecoverable error" in worker.output
+    assert site.in_the_middle()
     worker = site.worker()
-    all_is_done(site, worker, FEW)
+    all_is_done(site, worker)
     assert site.end() == []

@@ -1,36 +1,54 @@
 """Processes of workers are killed, restarted and replaced in the middle of work."""
 
-import subprocess
-
 import psycopg
 import pytest
 
-from tests.services import BIN, wait_for
+from tests.services import wait_for
 
-from .site import LOAD, SLOW, kill, processes_of
+from .site import HELD, HELD_LIMIT, LOAD, kill, processes_of
 
 pytestmark = pytest.mark.timeout(600)
 
-EARLY, LATE = SLOW
+EARLY, LATE = HELD
 
 
-def end_lost_calls(site):
-    """What beat does every minute, without the grace. Returns whether there were any."""
-    return site.manage("end_lost_calls", "--grace", "0").wait() == 1
+GRACE = 60  # seconds, of `end_lost_calls`
+LEAKED = 200  # MB
+
+
+def lost_calls(site, number, seconds):
+    """What beat looks for every minute, if a call was heard of so many seconds ago.
+
+    Returns the exit status: 1 if there were any. They are FAILURE then.
+    """
+    site.query(
+        "UPDATE django_celery_results_taskresult AS result "
+        "SET date_done = now() - make_interval(secs => %s) "
+        "FROM asked WHERE asked.task_id = result.task_id AND asked.number = %s",
+        seconds,
+        number,
+    )
+    return site.manage("end_lost_calls").wait()
 
 
 def test_a_worker_is_killed(site):
     """Its pool goes with it, and another goes on. What was acknowledged late comes back by itself,
-    after the visibility timeout. What was acknowledged early is lost, and says so: it becomes a
-    FAILURE, and can be retried.
+    after the visibility timeout. What was acknowledged early is lost, and says so: a minute after
+    its time limit it becomes a FAILURE, and can be retried.
     """
     worker = site.worker()
-    site.send(0, LOAD, *SLOW)
-    site.wait_for_the_middle_of(*SLOW)
+    site.send(0, LOAD, *HELD)
+    site.wait_for_the_middle_of(*HELD)
     worker.popen.kill()
     wait_for(lambda: not processes_of(worker), "the end of the pool")
+    assert site.in_the_middle()
+    assert set(site.in_state("STARTED")) == {EARLY, LATE}
+    site.let_go()
     site.worker()
-    wait_for(lambda: end_lost_calls(site), lambda: f"lost calls:\n{site.report()}", 60)
+    site.wait_for_calls_that_have_not_ended(1)
+    assert lost_calls(site, EARLY, HELD_LIMIT + GRACE / 2) == 0
+    assert set(site.in_state("STARTED")) == {EARLY}
+    assert lost_calls(site, EARLY, HELD_LIMIT + GRACE + 1) == 1
     site.wait_for_all_calls_to_end()
     failures = site.in_state("FAILURE")
     assert set(failures) == {EARLY}
@@ -79,9 +97,11 @@ def test_the_pool_processes_are_killed(site):
     Late, too: a task that kills its process would otherwise do so for ever.
     """
     worker = site.worker()
-    site.send(0, LOAD, *SLOW)
-    site.wait_for_the_middle_of(*SLOW)
+    site.send(0, LOAD, *HELD)
+    site.wait_for_the_middle_of(*HELD)
     kill(worker.family()[1:])
+    site.let_go()
+    assert site.in_the_middle()
     site.wait_for_all_calls_to_end()
     failures = site.in_state("FAILURE")
     assert set(failures) == {EARLY, LATE}
@@ -97,12 +117,16 @@ def test_the_pool_processes_are_killed(site):
 def test_all_workers_of_a_host_are_restarted(site, copy_of_the_site):
     """`supervisorctl restart all` loses nothing, what ran has finished, and each call runs once."""
     site.start("supervisord", "-n", "-c", "supervisord.conf", cwd=copy_of_the_site)
-    site.send(0, LOAD, *SLOW)
-    site.wait_for_the_middle_of(EARLY)
-    ctl = [BIN / "supervisorctl", "restart", "all"]
-    restart = subprocess.run(ctl, cwd=copy_of_the_site, capture_output=True, text=True)
-    assert "celery:default: started" in restart.stdout
-    assert "celery:slow: started" in restart.stdout
+    site.send(0, LOAD, *HELD)
+    site.wait_for_the_middle_of(*HELD)
+    restart = site.start("supervisorctl", "restart", "all", cwd=copy_of_the_site)
+    logs = [copy_of_the_site / "var" / "log" / name for name in ("worker.log", "worker-slow.log")]
+    for log in logs:
+        wait_for(lambda: "Warm shutdown" in log.read_text(), f"the stop in {log}")  # noqa: B023
+    assert site.in_the_middle()
+    site.let_go()
+    restart.wait_for_output("celery:default: started", 60)
+    restart.wait_for_output("celery:slow: started", 60)
     site.wait_for_all_calls_to_end()
     assert len(site.in_state("SUCCESS")) == LOAD
     assert site.runs_more_than_once() == set()
@@ -111,17 +135,25 @@ def test_all_workers_of_a_host_are_restarted(site, copy_of_the_site):
 
 
 def test_a_pool_process_that_takes_too_much_memory_is_replaced(site):
-    """`--max-memory-per-child`, here so low that each task is the last one of its process.
+    """`--max-memory-per-child`: the process that took more than that, and no other.
 
     settings.py sets no limit: what is too much depends on the machine and the tasks.
     """
-    calls = LOAD // 20  # each costs a new process
-    worker = site.worker("--max-memory-per-child", "1")
+    worker = site.worker("--max-memory-per-child", str(LEAKED * 1024))
     pool = {process.pid for process in worker.family()[1:]}
-    site.send(0, calls)
-    site.wait_for_all_calls_to_end(calls)
-    assert len(site.in_state("SUCCESS")) == calls
+    site.send(0, LOAD)
+    site.wait_for_effects(LOAD // 10)
+    [leak] = site.call(["tests.system.faults.tasks.leak", [LEAKED], {}])
+    site.wait_for_all_calls_to_end()
+    status, leaking = site.result_of(leak)
+    assert (status, leaking in pool) == ("SUCCESS", True)
+
+    def others():
+        now = {process.pid for process in worker.family()[1:]}
+        return leaking not in now and len(now) == len(pool) and now
+
+    assert wait_for(others, "a new process") > pool - {leaking}
+    assert len(site.in_state("SUCCESS")) == LOAD
     assert site.runs_more_than_once() == set()
-    assert site.effects_are_complete(calls)
-    wait_for(lambda: not pool & {process.pid for process in worker.family()}, "new processes")
+    assert site.effects_are_complete()
     assert site.end() == []
