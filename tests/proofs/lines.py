@@ -223,14 +223,15 @@ COMPOSE = {
 # of Redis, which is its configuration, each option counts.
 NO_PROOF = ("image", "build", "command", "extends", "<<")
 BY_ENTRY = ("environment", "healthcheck", "depends_on")
-# The comment on the first of these speaks of all in its file.
+# The comment on the first of these speaks of all that follow without one.
 SAID_ONCE = ("restart", "security_opt", "logging", "init")
 
 
 def compose_lines(root):
     """Lines of the Compose files: ``compose:db.restart``, ``rabbitmq:app.depends_on.db``."""
+    reasons = {}
     for file, prefix in COMPOSE.items():
-        text, reasons = (root / file).read_bytes(), {}
+        text = (root / file).read_bytes()
         for path, first, last in keys_of(yaml.compose(text.decode())):
             line = yaml_line(f"{prefix}:{path}", file, text, first, last)
             key = path.split(".")[-1]

@@ -4,9 +4,10 @@ from collections import Counter
 
 from tests.services import Process
 
+from .defaults import default_of
 from .lines import all_lines
 from .marks import all_proofs
-from .settings_doc import PAGE, page
+from .settings_doc import PAGE, page, reason_of
 
 
 def test_each_line_has_a_proof_and_each_proof_a_line():
@@ -104,6 +105,16 @@ def test_each_line_that_is_added_is_seen(copy_of_the_site):
 def test_each_proof_says_what_breaks_without_its_line():
     silent = {proof.node for proof in all_proofs() if not proof.breaks}
     assert silent == set(), "write «Without …» into the docstring"
+
+
+def test_each_line_has_a_default_and_a_reason():
+    proofs = {}
+    for proof in all_proofs():
+        proofs.setdefault(proof.line, []).append(proof)
+    lines = all_lines()
+    assert [line.name for line in lines if not default_of(line)] == [], "see defaults.py"
+    silent = [line.name for line in lines if not reason_of(line, proofs.get(line.name, []))]
+    assert silent == [], "write a comment on the line, or the reason into the docstring"
 
 
 def test_the_page_of_settings_is_up_to_date():
