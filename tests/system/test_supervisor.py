@@ -69,8 +69,10 @@ def test_a_stop_in_the_middle_of_a_task_lets_it_finish(supervised):
     for child in children:
         child.suspend()
     with subprocess.Popen([BIN / "supervisorctl", "stop", "celery:*"], cwd=supervised.site):
+        # At TERM and at QUIT.
+        told = ("Warm shutdown (MainProcess)", "will terminate all running tasks")
         for log in ("worker.log", "worker-slow.log"):
-            supervised.wait_for_log(log, " shutdown (MainProcess)")
+            wait_for(lambda: any(text in supervised.log(log) for text in told), log)  # noqa: B023
         for child in children:
             with suppress(psutil.NoSuchProcess):
                 child.resume()
