@@ -153,8 +153,8 @@ def test_ports_are_published_on_loopback_only(site):
     "compose:flower.environment.FLOWER_BASIC_AUTH", "compose:flower.environment.FLOWER_READ_ONLY"
 )
 def test_flower_asks_who_you_are_and_changes_nothing(site):
-    """Without the one, Flower shows everybody all arguments and results; without FLOWER_READ_ONLY,
-    who is let in can end workers."""
+    """Without FLOWER_BASIC_AUTH, Flower shows everybody all arguments and results. Without
+    FLOWER_READ_ONLY, whoever is let in can end workers."""
     address = f"http://127.0.0.1:{site.flower_port}"
 
     def ask(path, login=None, method="GET"):

@@ -208,7 +208,7 @@ def further_host(stacks):
 
 @pytest.mark.proves("further:worker.environment.DEBUG")
 def test_a_further_host_is_one_of_production(further_host):
-    """There is no development on two hosts. Without it, its settings are those of development."""
+    """The first host is in production. Without it, the settings are those of development."""
     assert further_host("settings.DEBUG").stdout.split() == ["False"]
 
 
@@ -286,7 +286,7 @@ def test_production_publishes_the_web_port_and_no_other(production):
 
 @pytest.mark.proves("production:app.environment.DEBUG")
 def test_production_has_no_demo_account_and_no_debug(production):
-    """A site that others reach. Without it, there is an account that everybody knows, and errors
+    """Others reach this site. Without it, there is an account that everybody knows, and errors
     show the settings."""
     assert production.sql("SELECT count(*) FROM auth_user") == [["0"]]
     settings = "from django.conf import settings; print(settings.DEBUG, settings.HTTPS)"

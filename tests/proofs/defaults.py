@@ -38,7 +38,7 @@ COMPOSE = {
     "*.healthcheck.timeout": "30 s",
     "*.healthcheck.retries": "3",
     "*.healthcheck.start_period": "0 s",
-    "*.healthcheck.<<": "Docker's times, and no probe",
+    "*.healthcheck.<<": "Docker's times: every 30 s",
     "*.restart": "no",
     "*.init": "false",
     "*.read_only": "false",

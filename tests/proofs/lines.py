@@ -236,8 +236,9 @@ def compose_lines(root):
             line = yaml_line(f"{prefix}:{path}", file, text, first, last)
             key = path.split(".")[-1]
             if key in SAID_ONCE:
-                reasons[key] = line.reason or reasons.get(key, "")
-            yield replace(line, reason=line.reason or reasons.get(key, ""))
+                first = reasons.setdefault(key, line.reason)
+                line = replace(line, reason=line.reason or first)
+            yield line
 
 
 def keys_of(document):
