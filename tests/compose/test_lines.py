@@ -608,6 +608,7 @@ def waits_for_a_late(broker, stacks, *files):
     stack("build", "web")
     stack("up", "--detach", "worker")
     assert stack.containers(broker)
+    becomes_healthy(stack, broker)
     assert starts_after(stack, "worker", broker)
 
 
