@@ -6,10 +6,12 @@ import sys
 
 from celery import signals
 
-import blog.secrets  # noqa: F401  (keeps passwords out of Celery's reports)
+# Keeps passwords out of what Celery reports of its settings.
+import blog.secrets  # noqa: F401
 from tasklog import Celery
 
-from . import heartbeat  # noqa: F401  (connects its signals)
+# Connects signals: a worker leaves a file for as long as it lives, which probes look at.
+from . import heartbeat  # noqa: F401
 
 # Before Celery(): the connection between Celery and Django is made in its constructor.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "blog.settings")

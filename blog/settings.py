@@ -194,12 +194,14 @@ if not CELERY_BROKER_URL and any(rabbitmq.values()):
         )
     user, password, host, port, vhost = (quote(part, safe="") for part in rabbitmq.values())
     CELERY_BROKER_URL = f"amqp://{user}:{password}@{host}:{port}/{vhost}"
+# Nothing is set: the Redis of a developer's own machine. A server names its own.
 CELERY_BROKER_URL = CELERY_BROKER_URL or "redis://"
 
 # Default none: .get() and .state raise. Here the Django database, in the tables of «django-db» and
-# faster, see tasklog/README.md. «redis://localhost/1» and «django-cache», which uses
-# CACHES[CELERY_CACHE_BACKEND], cannot be queried with the ORM.
+# faster, see tasklog/README.md. «redis://localhost/1» and «django-cache» cannot be queried with the
+# ORM.
 CELERY_RESULT_BACKEND = env.str("CELERY_RESULT_BACKEND", "tasklog.backends:DatabaseBackend")
+# Default none, which «django-cache» takes for «default». With it alone: which of CACHES it uses.
 CELERY_CACHE_BACKEND = env.str("CELERY_CACHE_BACKEND", "default")
 
 # Default False: rows without name, arguments, worker and traceback. Always wanted in a database.
@@ -224,6 +226,7 @@ CELERY_RESULT_BACKEND_MAX_RETRIES = 20
 # queues would be bound to the same key, and a message sent to that key would go to both.
 CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in ("celery", "slow")]
 CELERY_TASK_CREATE_MISSING_QUEUES = False
+# Default none: all tasks go to «celery». These take seconds, and would hold up the short ones.
 SLOW = ("export.*", "feeds.*", "images.*", "newsletter.send_batch")
 CELERY_TASK_ROUTES = {f"posts.tasks.{name}": {"queue": "slow"} for name in SLOW}
 

@@ -136,7 +136,11 @@ def test_redis_keeps_its_data_refuses_when_full_and_wants_a_password(site):
     assert "NOAUTH" in refused.stdout
 
 
+@pytest.mark.proves("compose:web.ports", without="- ${PORT:-8000}:8000")
+@pytest.mark.proves("compose:flower.ports", without="- ${FLOWER_PORT:-5555}:5555")
 def test_ports_are_published_on_loopback_only(site):
+    """For a web server in front, on the same host. Without 127.0.0.1, everybody who reaches the
+    host reaches the port, past its firewall."""
     published = {}
     for service in (*APP, "db", "redis"):
         (container,) = site.containers(service)
@@ -145,7 +149,12 @@ def test_ports_are_published_on_loopback_only(site):
     assert published == {site.port: "127.0.0.1", site.flower_port: "127.0.0.1"}
 
 
+@pytest.mark.proves(
+    "compose:flower.environment.FLOWER_BASIC_AUTH", "compose:flower.environment.FLOWER_READ_ONLY"
+)
 def test_flower_asks_who_you_are_and_changes_nothing(site):
+    """Without FLOWER_BASIC_AUTH, Flower shows everybody all arguments and results. Without
+    FLOWER_READ_ONLY, whoever is let in can end workers."""
     address = f"http://127.0.0.1:{site.flower_port}"
 
     def ask(path, login=None, method="GET"):
@@ -285,8 +294,9 @@ def test_a_crashed_worker_container_comes_back_by_itself(site):
     site.wait_for_states([id], SUCCESS=1)
 
 
+@pytest.mark.proves("compose:web.develop")
 def test_a_change_of_the_code_reaches_web_and_workers(site):
-    """docker compose watch."""
+    """docker compose watch. Without this section it has nothing to watch, and ends."""
     log = site.folder.parent / "watch.log"
     files = [part for file in site.files for part in ("-f", file)]
     command = [site.docker, "compose", "--env-file", os.devnull, *files, "watch", "--no-up"]

@@ -47,7 +47,26 @@ def test_each_combination_of_files_is_valid(files, env):
         assert "only-for-development" not in printed.stdout
 
 
+@pytest.mark.proves(
+    "compose:app.environment.SECRET_KEY",
+    "compose:app.environment.ALLOWED_HOSTS",
+    "compose:app.environment.CSRF_TRUSTED_ORIGINS",
+    "compose:app.environment.HTTPS",
+    "compose:app.environment.SITE_URL",
+    "compose:app.environment.EMAIL_URL",
+    "compose:app.environment.METRICS_TOKEN",
+    "compose:app.environment.CELERY_RESULT_BACKEND",
+    "compose:app.environment.CELERY_CACHE_BACKEND",
+    "compose:app.environment.CACHE_URL",
+    "compose:app.environment.TIME_ZONE",
+    "compose:app.environment.LOG_LEVEL",
+    "compose:app.environment.EXPORT_SECONDS",
+    "compose:app.environment.EXPORT_KEEP_DAYS",
+    "compose:app.environment.FEED_ALLOW_PRIVATE",
+)
 def test_every_variable_of_the_example_file_reaches_the_site():
+    """What .env.example lists can be set here, too. Without it, what .env or the shell says reaches
+    no program."""
     text = (ROOT / ".env.example").read_text()
     listed = set(re.findall(r"^#? ?([A-Z_]+)=", text, re.MULTILINE))
     # The image's own, of `make run` and the host, and RabbitMQ's, which the other file sets.
@@ -61,6 +80,63 @@ def test_every_variable_of_the_example_file_reaches_the_site():
     )
 
 
+def configuration(*files, **env):
+    """The services of Compose files, as Compose understands them."""
+    return json.loads(compose("config", "--format", "json", files=files, **env).stdout)["services"]
+
+
+@pytest.mark.proves(
+    "compose:web.environment.<<", "compose:worker.environment.<<", "compose:flower.environment.<<"
+)
+def test_each_program_gets_what_all_have_in_common():
+    """Beside what it has alone, what all have. Without it, it has neither database nor broker."""
+    services = configuration(BASE)
+    for name in (*APP, "migrate"):
+        assert {"DATABASE_URL", "CELERY_BROKER_URL"} <= set(services[name]["environment"]), name
+
+
+@pytest.mark.proves("compose:test.profiles")
+def test_the_tests_are_started_by_name_alone():
+    """`docker compose run test` is enough. Without it, `docker compose up` runs the tests beside
+    the site."""
+    assert "test" not in configuration(BASE)
+
+
+@pytest.mark.proves(
+    "rabbitmq:app.environment",
+    "rabbitmq:migrate.environment",
+    "rabbitmq:broker.CELERY_BROKER_URL",
+    "rabbitmq:broker.BROKER_USER",
+    "rabbitmq:broker.BROKER_PASSWORD",
+    "rabbitmq:broker.BROKER_HOST",
+    "rabbitmq:broker.BROKER_PORT",
+    "rabbitmq:broker.BROKER_VHOST",
+)
+def test_each_program_gets_the_address_of_rabbitmq():
+    """A part of RabbitMQ's address, for each program. Without it, the address lacks that part, or a
+    program looks for Redis."""
+    parts = {"USER": "blog", "PASSWORD": "only-for-development", "HOST": "rabbitmq"}
+    parts |= {"PORT": "5672", "VHOST": "blog"}
+    address = {f"BROKER_{name}": value for name, value in parts.items()}
+    for name in (*APP, "migrate"):
+        given = configuration(BASE, RABBITMQ)[name]["environment"]
+        assert address.items() | {("CELERY_BROKER_URL", "")} <= given.items(), name
+
+
+@pytest.mark.proves("rabbitmq:redis", fails="undefined volume")
+@pytest.mark.proves(
+    "rabbitmq:web",
+    "rabbitmq:worker",
+    "rabbitmq:beat",
+    "rabbitmq:flower",
+    fails="depends on undefined service",
+)
+def test_there_is_no_redis_beside_rabbitmq():
+    """One broker is enough. Without it, Compose refuses the files: Redis, or a program that waits
+    for it, is left over."""
+    assert "redis" not in configuration(BASE, RABBITMQ)
+
+
 @pytest.mark.proves(
     "production:app.environment.SECRET_KEY",
     "production:app.environment.ALLOWED_HOSTS",
@@ -70,7 +146,8 @@ def test_every_variable_of_the_example_file_reaches_the_site():
 )
 @pytest.mark.parametrize("name", PRODUCTION)
 def test_production_needs(name):
-    """Without one of these lines, production starts with what everybody knows, or half started."""
+    """A value of one's own, without which nothing starts. Without one of these lines, production
+    starts with what everybody knows, or half started."""
     refused = compose(
         "config", files=[BASE, PRODUCTION_FILE], check=False, **{**PRODUCTION, name: ""}
     )
@@ -78,12 +155,18 @@ def test_production_needs(name):
     assert re.search(f"required variable {name} is missing a value: set it to ", refused.stderr)
 
 
-@pytest.mark.proves("production:flower.environment.<<")
+@pytest.mark.proves(
+    "production:migrate",
+    "production:web",
+    "production:worker",
+    "production:beat",
+    "production:flower.environment.<<",
+)
 def test_each_program_gets_the_values_of_production():
-    """Without it, Flower runs with those of development: DEBUG, and a key of its own."""
-    printed = compose("config", "--format", "json", files=[BASE, PRODUCTION_FILE], **PRODUCTION)
+    """No program is left out. Without it, one runs with the values of development: with DEBUG."""
+    services = configuration(BASE, PRODUCTION_FILE, **PRODUCTION)
     for name in (*APP, "migrate"):
-        given = json.loads(printed.stdout)["services"][name]["environment"]
+        given = services[name]["environment"]
         assert (given["DEBUG"], given["SECRET_KEY"]) == ("false", PRODUCTION["SECRET_KEY"]), name
 
 
@@ -94,7 +177,8 @@ def test_each_program_gets_the_values_of_production():
 )
 @pytest.mark.parametrize("name", FURTHER_ENV)
 def test_a_further_host_needs(name):
-    """Without one of these lines, it starts with development's value, and joins nothing."""
+    """The first host's value, without which nothing starts. Without one of these lines, it starts
+    with development's value, and joins nothing."""
     env = {key: value for key, value in FURTHER_ENV.items() if key != name}
     refused = compose("config", files=[FURTHER], check=False, **env)
     assert refused.returncode != 0
@@ -103,7 +187,8 @@ def test_a_further_host_needs(name):
 
 @pytest.mark.proves("further:worker.depends_on", fails="depends on undefined service")
 def test_a_further_host_waits_for_nothing_of_its_own():
-    """Without it, Compose refuses the file: what the worker waits for runs on the first host."""
+    """Database and broker run on the first host. Without it, Compose refuses the file: what the
+    worker waits for runs on the first host."""
     compose("config", "--quiet", files=[FURTHER], **FURTHER_ENV)
 
 
@@ -123,7 +208,7 @@ def further_host(stacks):
 
 @pytest.mark.proves("further:worker.environment.DEBUG")
 def test_a_further_host_is_one_of_production(further_host):
-    """Without it, its settings are those of development."""
+    """The first host is in production. Without it, the settings are those of development."""
     assert further_host("settings.DEBUG").stdout.split() == ["False"]
 
 
@@ -142,7 +227,8 @@ def test_a_further_host_answers_nobody_and_needs_no_name(further_host):
     "further:worker.environment.BROKER_VHOST",
 )
 def test_a_further_host_joins_a_rabbitmq(further_host):
-    """Without one of these lines, the address of RabbitMQ lacks that part."""
+    """Where the first host's broker is RabbitMQ. Without one of these lines, the address of
+    RabbitMQ lacks that part."""
     parts = {"USER": "u", "PASSWORD": "p", "HOST": "rabbit.example", "PORT": "5673", "VHOST": "v"}
     env = {f"BROKER_{name}": value for name, value in parts.items()}
     answer = further_host("settings.CELERY_BROKER_URL", CELERY_BROKER_URL="", **env)
@@ -200,7 +286,8 @@ def test_production_publishes_the_web_port_and_no_other(production):
 
 @pytest.mark.proves("production:app.environment.DEBUG")
 def test_production_has_no_demo_account_and_no_debug(production):
-    """Without it, there is an account that everybody knows, and errors show the settings."""
+    """Others reach this site. Without it, there is an account that everybody knows, and errors
+    show the settings."""
     assert production.sql("SELECT count(*) FROM auth_user") == [["0"]]
     settings = "from django.conf import settings; print(settings.DEBUG, settings.HTTPS)"
     printed = production.exec("web", "python", "manage.py", "shell", "-v0", "-c", settings)

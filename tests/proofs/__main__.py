@@ -2,7 +2,7 @@
 
 For each line: its proof passes in a copy of the project as it is, and fails in a copy without the
 line, by an assertion and not because something cannot be imported. What is proven is remembered in
-`var/proofs.json` until the line, its proof or the locked packages change.
+`var/proofs.json` until the line, its proof, what such tests share or the locked packages change.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -29,11 +30,12 @@ from .lines import all_lines
 from .marks import all_proofs
 from .settings_doc import write
 
-# How a test says that an effect is not there. What else ends it (an import, a file that
-# Compose cannot read, pytest's own timeout) would prove nothing.
+# How a test says that an effect is not there. What else ends it (an import, a fixture, a worker
+# that is not ready, a file that Compose cannot read, pytest's own timeout) would prove nothing.
 ASSERTION = re.compile(
-    r'(failed on \w+ with ")?(assert\b|Failed: DID NOT RAISE|AssertionError(?!: docker compose))'
+    r"assert\b|Failed: DID NOT RAISE|AssertionError(?!: docker compose|.*' ready\.')"
 )
+UNUSED = ("cacheprovider", "playwright", "anyio")  # plugins of pytest: each start costs time
 lock = threading.Lock()
 PROVEN = "proven"
 
@@ -65,7 +67,8 @@ class Scratch:
         What keeps pytest from running at all stands under the empty name.
         """
         report = self.folder / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+        unused = [part for name in UNUSED for part in ("-p", f"no:{name}")]
+        command = [sys.executable, "-m", "pytest", "-q", *unused, *options]
         command += ["--junitxml", report, *sorted({proof.node for proof in proofs})]
         env = {**os.environ, "TMPDIR": str(self.folder / "tmp"), "COMPOSE_TESTS": "all"}
         done = subprocess.run(command, cwd=self.copy, env=env, capture_output=True, text=True)
@@ -96,7 +99,7 @@ def verdict(line, proof):
     said = messages.get(proof.node) or messages.get("", "")
     if status == 0:
         return f"{proof.node} passes without it. {first_line(said)}"
-    if (proof.fails and proof.fails in said) or ASSERTION.match(said):
+    if proof.fails in said if proof.fails else ASSERTION.match(said):
         return PROVEN
     return f"{proof.node} fails for another reason: {first_line(said)}"
 
@@ -106,10 +109,18 @@ def first_line(message):
 
 
 def key_of(line, proof):
-    """What a verdict holds for: the line, its proof, and the versions of all packages."""
-    parts = [line.name, line.source(), str(proof.without)]
-    parts += [(ROOT / name).read_text() for name in (proof.file, "Pipfile.lock")]
+    """What a verdict holds for: the line, its proof with all helpers, and the locked packages."""
+    parts = [line.name, line.source(), proof.test, str(proof.without), str(proof.fails)]
+    files = [ROOT / proof.file, *helpers(Path(proof.file).parent), ROOT / "Pipfile.lock"]
+    parts += [file.read_text() for file in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@cache
+def helpers(folder):
+    """What the tests of a folder share: fixtures, servers, settings, tasks."""
+    files = sorted({*(ROOT / "tests").glob("*.py"), *(ROOT / folder).glob("*.py")})
+    return [file for file in files if not file.name.startswith("test_")]
 
 
 def main():
@@ -126,7 +137,10 @@ def main():
         proofs.setdefault(proof.line, []).append(proof)
     lines = [line for line in all_lines() if line.in_compose == options.compose]
     if options.only:
-        wanted = options.only.split(",")
+        wanted, names = options.only.split(","), [line.name for line in lines]
+        for pattern in wanted:
+            if not fnmatch.filter(names, pattern):
+                parser.error(f"no line is named {pattern!r} (Compose files: see --compose)")
         lines = [li for li in lines if any(fnmatch.fnmatchcase(li.name, each) for each in wanted)]
     file = ROOT / "var" / f"proofs{'-compose' * options.compose}.json"
     state = json.loads(file.read_text()) if file.exists() else {}

@@ -2,7 +2,9 @@
 
 import ast
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import yaml
 
@@ -61,9 +63,14 @@ class Line:
         (copy / self.file).write_bytes(self.text[:start] + new + self.text[end:])
 
 
-def all_lines():
-    """Return every line that needs a proof, in the order of the files."""
-    return [*settings_lines(), *celery_lines(), *supervisor_lines(), *compose_lines()]
+def all_lines(root=ROOT):
+    """Return every line that needs a proof, in the order of the files of a copy of the project."""
+    return [
+        *settings_lines(root),
+        *celery_lines(root),
+        *supervisor_lines(root),
+        *compose_lines(root),
+    ]
 
 
 # --- Python ---------------------------------------------------------------------------------------
@@ -72,8 +79,8 @@ def all_lines():
 class Source:
     """A Python file with the places of its nodes (ast counts bytes, and from line 1)."""
 
-    def __init__(self, file):
-        self.file, self.text = file, (ROOT / file).read_bytes()
+    def __init__(self, file, root):
+        self.file, self.text = file, (root / file).read_bytes()
         self.rows = self.text.decode().splitlines()
         self.starts = [0]
         for row in self.text.splitlines(keepends=True):
@@ -102,59 +109,85 @@ class Source:
         return Line(name, self.file, self.text, (start, end), self.place(value), reason)
 
 
-def settings_lines():
-    """The Celery settings, each key of those that are dicts, TASKLOG, the database's options."""
-    source, seen = Source(SETTINGS), {}
-    assignments = [node for node in ast.walk(source.tree) if isinstance(node, ast.Assign)]
-    for node in sorted(assignments, key=lambda node: node.lineno):
-        target = ast.unparse(node.targets[0]).replace("['default']", "").replace("['OPTIONS']", "")
-        if not (target.startswith("CELERY_") or target in ("TASKLOG", "DATABASES")):
-            continue
-        value = node.value
-        if target == "DATABASES" and len(value.keys) == 1:  # {"default": env.dj_db_url(…)}
-            for keyword in value.values[0].keywords:
-                yield source.pair(f"{target}.{keyword.arg}", keyword, keyword.value)
-        elif isinstance(value, ast.Dict):
-            for key, item in zip(value.keys, value.values, strict=True):
-                yield source.pair(f"{target}.{key.value}", key, item)
+def changes(node):
+    """What a statement sets or changes, as source code, each with the node of its new value."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            for each in getattr(target, "elts", [target]):
+                yield ast.unparse(each), node.value
+    elif isinstance(node, ast.AnnAssign | ast.AugAssign) and node.value:
+        yield ast.unparse(node.target), node.value
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield ast.unparse(node.value.func), node.value
+
+
+def settings_lines(root):
+    """What sets the Celery settings, TASKLOG and the databases. Of a dict, each of its keys."""
+    source, seen = Source(SETTINGS, root), Counter()
+
+    def numbered(name):
+        seen[name] += 1
+        return name if seen[name] == 1 else f"{name}#{seen[name]}"
+
+    statements = [node for node in ast.walk(source.tree) if isinstance(node, ast.stmt)]
+    for node in sorted(statements, key=lambda node: node.lineno):
+        for target, value in changes(node):
+            target = target.replace("['default']", "").replace("['OPTIONS']", "")
+            target = re.sub(r"\['(\w+)'\]", r".\1", target)
+            if not re.search(r"\bCELERY_|^(TASKLOG|DATABASES)\b", target):
+                continue
+            items = {}
+            if isinstance(value, ast.Dict) and all(value.keys):
+                items = dict(zip(value.keys, value.values, strict=True))
+            if target == "DATABASES" and len(items) == 1 and isinstance(value.values[0], ast.Call):
+                for keyword in value.values[0].keywords:  # {"default": env.dj_db_url(…)}
+                    name = numbered(f"{target}.{keyword.arg}")
+                    yield source.pair(name, keyword, keyword.value)
+                continue
+            for key, item in items.items():
+                yield source.pair(numbered(f"{target}.{ast.literal_eval(key)}"), key, item)
+            if not items:
+                yield source.statement(numbered(target), node, value)
+
+
+def celery_lines(root):
+    """What connects Celery with Django, and receivers with signals.
+
+    All of the module but its docstring, `app = …`, what it imports from elsewhere, and functions
+    that are no receivers.
+    """
+    source = Source(CELERY, root)
+    for node in source.tree.body[1:]:
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            if getattr(node, "level", 0) or node.names[0].name.startswith("blog."):
+                yield source.statement(node.names[0].name, node, node)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            for name in map(ast.unparse, node.decorator_list):
+                if name.startswith("signals."):
+                    yield source.statement(name.removesuffix(".connect"), node, node)
         else:
-            seen[target] = seen.get(target, 0) + 1
-            number = f"#{seen[target]}" if seen[target] > 1 else ""
-            yield source.statement(target + number, node, value)
-
-
-def celery_lines():
-    """What connects Celery with Django, and receivers with signals."""
-    source = Source(CELERY)
-    for node in source.tree.body:
-        if isinstance(node, ast.ImportFrom) and node.level:
-            yield source.statement(node.names[0].name, node, node)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            name = ast.unparse(node.value.func).removesuffix(".connect")
-            yield source.statement(name, node, node)
-        elif isinstance(node, ast.FunctionDef) and node.decorator_list:
-            name = ast.unparse(node.decorator_list[0])
-            if name.startswith("signals."):
+            name = next(changes(node), (ast.unparse(node).splitlines()[0],))[0]
+            if name != "app":
                 yield source.statement(name.removesuffix(".connect"), node, node)
 
 
 # --- supervisord.conf -----------------------------------------------------------------------------
 
 
-def supervisor_lines():
+def supervisor_lines(root):
     """Each option of each section: ``program:slow.startsecs``."""
-    text = (ROOT / SUPERVISOR).read_bytes()
+    text = (root / SUPERVISOR).read_bytes()
     rows, section, offset, reasons = text.decode().splitlines(), "", 0, {}
     for number, row in enumerate(rows, 1):
-        if heading := re.fullmatch(r"\[(.+)\]", row):
+        if heading := re.match(r"\[(.+)\]", row):
             section = heading[1]
-        elif option := re.fullmatch(r"([\w.]+)=(.*)", row):
-            key, end = option[1], offset + len(row.encode())
+        elif option := re.match(r"([^\s;=:][^=:]*?)\s*[=:]\s*(.*?)(\s;.*)?$", row):
             # What one program's comment says holds for the same option of the next.
-            reason = comment_on(rows, number, ";") or reasons.get(key, "")
-            reasons[key] = reason
-            value = (end - len(option[2].encode()), end)
-            yield Line(f"{section}.{key}", SUPERVISOR, text, (offset, end), value, reason)
+            key = section.split(":")[0], option[1]
+            reasons[key] = comment_on(rows, number, ";", near=True) or reasons.get(key, "")
+            value = tuple(offset + len(row[:place].encode()) for place in option.span(2))
+            span, name = (offset, offset + len(row.encode())), f"{section}.{option[1]}"
+            yield Line(name, SUPERVISOR, text, span, value, reasons[key])
         offset += len(row.encode()) + 1
 
 
@@ -167,7 +200,7 @@ def comment_on(rows, number, mark, near=False):
         mark (str): what begins a comment.
         near (bool): not above the lines before it.
     """
-    if behind := re.search(rf"\s{mark} (.+)$", rows[number - 1]):
+    if behind := re.search(rf"\s{mark} (?!noqa)(.+)$", rows[number - 1]):
         return behind[1]
     above = [row.strip() for row in rows[: number - 1]]
     while not near and above and above[-1] and not above[-1].startswith((mark, "[")):
@@ -180,70 +213,74 @@ def comment_on(rows, number, mark, near=False):
 
 # --- Compose files --------------------------------------------------------------------------------
 
-# What has to be proven there: health checks, order, stop and restart, rights, logs, and what the
-# servers are told; all of what production and a further host change. Of the rest (ports, variables,
-# commands), the tests in tests/compose tell.
 COMPOSE = {
     "docker-compose.yml": "compose",
     "docker-compose.rabbitmq.yml": "rabbitmq",
     "docker-compose.production.yml": "production",
     "docker-compose.worker.yml": "further",
 }
-IN_COMPOSE = re.compile(
-    r"\w+\.(healthcheck\.(test|interval|timeout|start_period|retries)|depends_on\.\w+|restart"
-    r"|stop_grace_period|init|read_only|tmpfs|security_opt|cap_drop|logging|shm_size)"
-    r"|redis\.command\.\w[\w-]*|redis\.environment\.REDISCLI_AUTH|(db|redis|rabbitmq)\.volumes"
-    r"|rabbitmq\.hostname"
-)
+# What a service is, without which it is none: here the tests of tests/compose tell. Of the command
+# of Redis, which is its configuration, each option counts.
+NO_PROOF = ("image", "build", "command", "extends", "<<")
+BY_ENTRY = ("environment", "healthcheck", "depends_on")
+# The comment on the first of these speaks of all that follow without one.
+SAID_ONCE = ("restart", "security_opt", "logging", "init")
 
 
-CHANGES = re.compile(r"\w+\.(environment\.([A-Z_]+|<<)|ports|depends_on)")
-OF_FILE = {"production": CHANGES, "further": CHANGES}
-
-
-def compose_lines():
+def compose_lines(root):
     """Lines of the Compose files: ``compose:db.restart``, ``rabbitmq:app.depends_on.db``."""
+    reasons = {}
     for file, prefix in COMPOSE.items():
-        text, seen, reasons = (ROOT / file).read_bytes(), set(), {}
-        top = dict(pairs(yaml.compose(text.decode())))
-        shared = [("app", top["x-app"])] if "x-app" in top else []
-        places = [*shared, *pairs(top["services"])]
-        for path, first, last in [found for name, node in places for found in walk(name, node)]:
-            # What stands behind an alias (web: *app) is there once.
-            if (
-                OF_FILE.get(prefix, IN_COMPOSE).fullmatch(path)
-                and first.start_mark.line not in seen
-            ):
-                seen.add(first.start_mark.line)
-                line = yaml_line(f"{prefix}:{path}", file, text, first, last)
-                key = path.split(".")[-1]
-                if key in ("restart", "security_opt"):  # said once for all services
-                    reasons[key] = line.reason or reasons.get(key, "")
-                yield replace(line, reason=line.reason or reasons.get(key, ""))
+        text = (root / file).read_bytes()
+        for path, first, last in keys_of(yaml.compose(text.decode())):
+            line = yaml_line(f"{prefix}:{path}", file, text, first, last)
+            key = path.split(".")[-1]
+            if key in SAID_ONCE:
+                first = reasons.setdefault(key, line.reason)
+                line = replace(line, reason=line.reason or first)
+            yield line
 
 
-def pairs(node):
-    return [(key.value, value) for key, value in node.value]
+def keys_of(document):
+    """The path, first and last node of each key that needs a proof, wherever it stands."""
+    for key, node in document.value:
+        if key.value == "services":
+            for service, its_keys in node.value:
+                yield from keys_of_service(service.value, service, its_keys)
+        elif key.value.startswith("x-"):
+            yield from keys_of_service(key.value[2:], key, node)
+        elif key.value != "volumes":
+            yield key.value, key, node
 
 
-def walk(path, node):
-    """The path, first and last node of each pair below a node, and of each option of a command."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if (
-                isinstance(value, yaml.MappingNode)
-                and len(value.value) == 1
-                and not value.flow_style
-            ):
+def keys_of_service(service, first, node):
+    if is_alias(first, node) or not isinstance(node, yaml.MappingNode):  # *app, !reset null
+        yield service, first, node
+        return
+    for key, value in node.value:
+        path = f"{service}.{key.value}"
+        if path == "redis.command":
+            words = [*value.value, value.value[-1]]
+            for option, last in pairwise(words):
+                if option.value.startswith("--"):
+                    last = option if last.value.startswith("--") else last
+                    yield f"{path}.{option.value[2:]}", option, last
+        elif key.value in BY_ENTRY and has_entries(key, value):
+            for entry, last in value.value:
                 # Without its only entry it goes as a whole: it may not be empty.
-                yield f"{path}.{key.value}.{value.value[0][0].value}", key, value
-            else:
-                yield f"{path}.{key.value}", key, value
-                yield from walk(f"{path}.{key.value}", value)
-    elif isinstance(node, yaml.SequenceNode):
-        for option, value in zip(node.value, node.value[1:], strict=False):
-            if option.value and str(option.value).startswith("--"):
-                yield f"{path}.{option.value[2:]}", option, value
+                alone = len(value.value) == 1 and not value.flow_style
+                yield f"{path}.{entry.value}", *((key, value) if alone else (entry, last))
+        elif key.value not in NO_PROOF:
+            yield path, key, value
+
+
+def is_alias(key, value):
+    """Whether a value stands elsewhere, above its key."""
+    return value.start_mark.index < key.start_mark.index
+
+
+def has_entries(key, value):
+    return isinstance(value, yaml.MappingNode) and value.value and not is_alias(key, value)
 
 
 def yaml_line(name, file, text, first, last):

@@ -1,7 +1,8 @@
 """Which test proves which line: the marks `proves` on tests, read without running them.
 
 ``@pytest.mark.proves("CELERY_TIMEZONE", …)`` says that the test fails when one of these lines is
-taken out of its file. Its docstring says, from the word «Without» on, what breaks then.
+taken out of its file. Its docstring says, from the word «Without» on, what breaks then;
+before it, where the file has no comment on the line, why it is there.
 
 ``without="{}"``: the line is not taken out but has this value, where a file without it would mean
 nothing. ``fails="text"``: it fails by an error with this text, not by an assertion. A line may have
@@ -29,6 +30,11 @@ class Proof:
     def breaks(self):
         """What breaks without the line."""
         return self.doc[self.doc.index("Without") :] if "Without" in self.doc else ""
+
+    @property
+    def reason(self):
+        """Why the line is there."""
+        return self.doc[: self.doc.index("Without")].strip() if "Without" in self.doc else ""
 
     @property
     def node(self):

@@ -1,13 +1,11 @@
 """docs/settings.md: each line of configuration with its reason and its proof."""
 
-import re
 import sys
 from pathlib import Path
 
-from celery.app.defaults import DEFAULTS
-
 from tests.services import ROOT
 
+from .defaults import default_of
 from .lines import all_lines
 from .marks import all_proofs
 
@@ -17,7 +15,8 @@ HEAD = """\
 
 Each line below is there because a test fails without it. `make prove` takes one after the other out
 of a copy of the project, runs its proof, and requires it to fail. What stands here is written by
-`make prove` too: the reasons are the comments in the files, the rest comes from the proofs.
+`make prove` too: the defaults are the libraries' own; the reasons are the comments in the files, or
+stand with the proofs, as does what breaks.
 
 `make prove ONLY="CELERY_TASK_*"` proves some of them, `make prove-compose` those of the Compose
 files. `#2` is the second line of a name in its file.
@@ -42,22 +41,15 @@ def entry(line, proofs):
     """One line's section."""
     tests = {proof.node: f"[`{proof.test}`](../{proof.file})" for proof in proofs}
     rows = [f"### {line.name}\n", f"- Here: `{line.shown()}`"]
-    if default := default_of(line):
-        rows.append(f"- Default: {default}")
-    if line.reason:
-        rows.append(f"- Why: {line.reason}")
+    rows += [f"- Default: {default_of(line)}", f"- Why: {reason_of(line, proofs)}"]
     rows += [f"- {text}" for text in dict.fromkeys(proof.breaks for proof in proofs) if text]
     rows.append(f"- Proof: {', '.join(tests.values()) or 'none'}\n")
     return "\n".join(rows)
 
 
-def default_of(line):
-    """The library's default, or what the comment says it is."""
-    option = line.name.split("#")[0].removeprefix("CELERY_").lower()
-    if line.name.startswith("CELERY_") and option in DEFAULTS:
-        return f"`{DEFAULTS[option]!r}`"
-    said = re.search(r"[Dd]efault:? (.+?)(?:[.:,;)]|$)", line.reason)
-    return said and said[1]
+def reason_of(line, proofs):
+    """The comment on a line, or else what its first proof says before «Without»."""
+    return line.reason or next((proof.reason for proof in proofs), "")
 
 
 def write():

@@ -17,6 +17,14 @@ def say(expression, **env):
     return done.stdout.strip() or done.stderr
 
 
+@pytest.mark.proves("blog.secrets")
+def test_secrets():
+    """Without it, `celery -A blog report` shows the passwords in URLs, such as the broker's."""
+    report = say("app.bugreport()", CELERY_BROKER_URL="redis://:hidden-word@there/")
+    assert "CELERY_BROKER_URL" in report
+    assert "hidden-word" not in report
+
+
 @pytest.mark.proves("os.environ.setdefault")
 def test_django_settings_module():
     """Without it, `celery -A blog worker` ends with «settings are not configured»."""

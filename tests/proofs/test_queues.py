@@ -6,7 +6,6 @@ from celery.exceptions import QueueNotFound
 
 from blog.celery import square
 from posts.tasks.basics import add
-from posts.tasks.export import export_blog
 from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,9 +49,14 @@ def test_task_create_missing_queues(queue):
 @pytest.mark.proves("CELERY_TASK_ROUTES")
 def test_task_routes(queue):
     """Without it, exports and imports go to the queue of the short tasks, and hold them up."""
-    export_blog.delay(owner_id=1)
+    # One for each entry of the table.
+    slow = ("export.export_blog", "feeds.import_feed", "images.make_thumbnails")
+    for number, name in enumerate((*slow, "newsletter.send_batch"), 1):
+        assert f"posts.tasks.{name}" in current_app.tasks
+        current_app.send_task(f"posts.tasks.{name}", [1])
+        assert (queue("celery"), queue("slow")) == (0, number), name
     add.delay(1, 2)
-    assert (queue("celery"), queue("slow")) == (1, 1)
+    assert (queue("celery"), queue("slow")) == (1, 4)
 
 
 @pytest.mark.proves("CELERY_WORKER_DISABLE_PREFETCH")

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -60,9 +61,21 @@ def test_a_stop_in_the_middle_of_a_task_lets_it_finish(supervised):
     """stopsignal=TERM without stopasgroup: the pool processes live until their task is done.
     Without it nothing changes as long as TERM is Supervisor's default, as it is in 4.3. With
     another signal, such as QUIT, a stop ends the running tasks."""
-    results = [add.apply_async([1, 2, 3], queue=queue) for queue in ("celery", "slow")]
+    results = [add.apply_async([1, 2, 5], queue=queue) for queue in ("celery", "slow")]
     wait_for(lambda: all(r.state == "STARTED" for r in results), "both tasks at work")
-    assert "celery:default: stopped" in supervised.ctl("stop", "celery:*")
+    # Neither ends before both workers are told, however slow this machine is.
+    workers = [psutil.Process(supervised.pid(f"celery:{name}")) for name in ("default", "slow")]
+    children = [child for worker in workers for child in worker.children()]
+    for child in children:
+        child.suspend()
+    with subprocess.Popen([BIN / "supervisorctl", "stop", "celery:*"], cwd=supervised.site):
+        # At TERM and at QUIT.
+        told = ("Warm shutdown (MainProcess)", "will terminate all running tasks")
+        for log in ("worker.log", "worker-slow.log"):
+            wait_for(lambda: any(text in supervised.log(log) for text in told), log)  # noqa: B023
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.resume()
     assert [result.state for result in results] == ["SUCCESS", "SUCCESS"]
 
 
