@@ -99,7 +99,7 @@ def verdict(line, proof):
     said = messages.get(proof.node) or messages.get("", "")
     if status == 0:
         return f"{proof.node} passes without it. {first_line(said)}"
-    if proof.fails in said if proof.fails else ASSERTION.match(said):
+    if (proof.fails and proof.fails in said) or ASSERTION.match(said):
         return PROVEN
     return f"{proof.node} fails for another reason: {first_line(said)}"
 

@@ -5,7 +5,7 @@ taken out of its file. Its docstring says, from the word «Without» on, what br
 before it, where the file has no comment on the line, why it is there.
 
 ``without="{}"``: the line is not taken out but has this value, where a file without it would mean
-nothing. ``fails="text"``: it fails by an error with this text, not by an assertion. A line may have
+nothing. ``fails="text"``: it fails by an error with this text, or by an assertion. A line may have
 several proofs, each for a part of it.
 """
 

@@ -99,8 +99,12 @@ def test_ending_supervisord_ends_warmly_and_leaves_no_process(supervised):
     assert not [process for process in family if process.is_running()]
 
 
-@pytest.mark.proves("program:default.command", without="celery -A blog worker -n celery@%%h -c 2")
-@pytest.mark.proves("program:slow.command", without="celery -A blog worker -n slow@%%h -c 1")
+@pytest.mark.proves(
+    "program:default.command", without="celery -A blog worker -l INFO -n celery@%%h -c 2"
+)
+@pytest.mark.proves(
+    "program:slow.command", without="celery -A blog worker -l INFO -n slow@%%h -c 1"
+)
 def test_each_worker_serves_its_own_queue(supervised):
     """Without `-Q`, both workers serve both queues, and slow work holds up the short."""
     inspect = current_app.control.inspect(timeout=3, limit=2)
