@@ -26,7 +26,7 @@ def name_and_wait(path, seconds):
     time.sleep(seconds)
 
 
-@shared_task
+@shared_task(soft_time_limit=50, time_limit=60)  # not those of tests.proofs.settings
 def slow_backend_pid():
     """Return the process id of the PostgreSQL backend, after more than a second."""
     with connection.cursor() as cursor:
