@@ -65,7 +65,8 @@ class DatabaseBackend(Chords, StockBackend):
         if content:
             if row.content_encoding == "binary":
                 content = b64decode(content)
-            return loads(content, row.content_type, row.content_encoding, self.accept)
+            kind = row.content_type or self.content_type
+            return loads(content, kind, row.content_encoding, self.accept)
 
     def _rows(self, model, alias=None):
         return model._default_manager.using(alias or conf.get("RESULTS_DATABASE"))

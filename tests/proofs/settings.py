@@ -4,9 +4,9 @@ import blog.settings
 from blog.settings import *  # noqa: F403
 from blog.settings import CELERY_BROKER_TRANSPORT_OPTIONS, DATABASES
 
-# Of what is not set, the default stays. The soft limit comes after a second, four before the hard
-# one: a machine that stalls is no task that does not listen.
-for name, faster in (("CELERY_TASK_SOFT_TIME_LIMIT", 240), ("CELERY_TASK_TIME_LIMIT", 60)):
+# Of what is not set, the default stays. The soft limit comes after two seconds, three before the
+# hard one: a machine that stalls is no task that does not listen.
+for name, faster in (("CELERY_TASK_SOFT_TIME_LIMIT", 120), ("CELERY_TASK_TIME_LIMIT", 60)):
     if hasattr(blog.settings, name):
         globals()[name] = getattr(blog.settings, name) // faster
 if "visibility_timeout" in CELERY_BROKER_TRANSPORT_OPTIONS:

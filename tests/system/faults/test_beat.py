@@ -64,7 +64,6 @@ def test_a_schedule_of_two_beats_runs_twice(site):
         beat.wait_for_output("Sending due task Each hour")
     site.wait_for_all_calls_to_end()
     wait_for(lambda: site.runs_more_than_once(), "the second run")
-    assert site.numbers("runs")[LOAD] == 2
     assert site.runs_more_than_once() == {LOAD}
     assert site.effects_are_complete(LOAD + 1)
     assert site.end() == []
