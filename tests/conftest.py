@@ -37,6 +37,8 @@ def pytest_runtest_makereport(item, call):
 
 # What takes minutes comes first, or one process would be left with it when the others have ended.
 LONG = ["test_later_chapters.py", "test_guide.py", "test_stress.py", "test_secrets.py"]
+LONG += ["test_run.py", "test_redis.py", "test_beat.py", "test_workers.py", "test_tasks.py"]
+LONG += ["test_task_browser.py", "test_probes.py", "test_supervisor.py"]
 
 
 def pytest_collection_modifyitems(config, items):
