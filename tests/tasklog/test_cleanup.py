@@ -138,6 +138,16 @@ def test_the_task_deletes_what_is_older_than_results_may_be(one_of_each, monkeyp
     assert clean_up_calls_task() == 0
 
 
+def test_the_task_deletes_by_age_and_state(one_of_each):
+    """As the command does. Both are plain values, so a schedule in the admin can give them."""
+    grow_older(timedelta(days=2))
+    before = left()
+    assert clean_up_calls_task(seconds=3 * 24 * 3600) == 0
+    failures = set(TaskResult.objects.filter(status="FAILURE").values_list("task_id", flat=True))
+    assert clean_up_calls_task(24 * 3600, ["FAILURE"]) == len(failures) > 0
+    assert left() == before - failures
+
+
 # --- Lost calls -------------------------------------------------------------------------------
 
 
