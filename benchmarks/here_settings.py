@@ -9,10 +9,13 @@ CELERY_RESULT_BACKEND = os.environ.get("CELERY_RESULT_BACKEND", "tasklog.backend
 CELERY_TASK_DEFAULT_QUEUE = os.environ["CELERY_TASK_DEFAULT_QUEUE"]
 CELERY_TASK_QUEUES = None
 # As on the other side: with DEBUG Django remembers each statement, and stock Celery sends no
-# events.
+# events, and reserves tasks.
 DEBUG = False
 CELERY_WORKER_SEND_TASK_EVENTS = CELERY_TASK_SEND_SENT_EVENT = False
 CELERY_TASK_CREATE_MISSING_QUEUES = True
+if not os.environ.get("AS_IT_RUNS"):
+    CELERY_WORKER_DISABLE_PREFETCH = False
+    CELERY_WORKER_PREFETCH_MULTIPLIER = 4
 
 # Calls are written down, in the sides that measure calls.
 TASKLOG = TASKLOG if os.environ.get("CALLS") else {"TRACK": bool(os.environ.get("TRACK"))}
@@ -20,6 +23,5 @@ if os.environ.get("ASYNC_RESULTS"):
     # As tasklog/README.md has it: results, and they alone, may be lost with the power.
     options = {"options": "-c synchronous_commit=off"}
     options |= {"server_side_binding": True, "prepare_threshold": 1}
-    results = {"CONN_HEALTH_CHECKS": False, "OPTIONS": options}
-    DATABASES["results"] = {**DATABASES["default"], **results}
+    DATABASES["results"] = {**DATABASES["default"], "OPTIONS": options}
     TASKLOG["RESULTS_DATABASE"] = "results"

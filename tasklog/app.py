@@ -103,16 +103,12 @@ class Celery(celery.Celery):
         options["task_id"] = options.get("task_id") or uuid()
         call, message = record(self, name, args, kwargs, options=options, waits=waits, **when)
         call.retry_of = retry_of
-        if waits and call.replayable:
+        kept, later = waits and call.replayable, outbox and call.replayable
+        on_commit = outbox and in_transaction and not kept
+        if kept or on_commit or (later and self._is_away()):
             self._store(call, alias)
-            return self._result(call, options)
-        if outbox and in_transaction:
-            self._store(call, alias)
-            self._send_on_commit(call, message, alias)
-            return self._result(call, options)
-        later = outbox and call.replayable
-        if later and self._is_away():
-            self._store(call, alias)
+            if on_commit:
+                self._send_on_commit(call, message, alias)
             return self._result(call, options)
         if track or retry_of:
             call.sent_at = Now()

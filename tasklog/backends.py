@@ -23,11 +23,11 @@ from . import conf
 from .chords import Chords, members
 from .cleanup import clean_up_calls
 from .databases import aliases, tables
-from .rows import delete_in_batches, in_batches, storable, store
+from .models import TaskCall
+from .rows import FINISHED, delete_in_batches, in_batches, storable, store
 
 logger = get_logger(__name__)
 
-FINISHED = sorted(states.READY_STATES)  # FAILURE, REVOKED, SUCCESS
 SHORTEST_PAUSE = 0.001  # seconds
 
 
@@ -135,7 +135,7 @@ class DatabaseBackend(Chords, StockBackend):
     def _get_extended_properties(self, request, traceback):
         """What a request knows of its task, with CELERY_RESULT_EXTENDED; the traceback always."""
         known = {"traceback": traceback}
-        if request and self.app.conf.find_value_for_key("extended", "result"):
+        if request and self.app.conf.result_extended:
             known["task_name"] = getattr(request, "task", None)
             known["periodic_task_name"] = getattr(request, "periodic_task_name", None)
             known["worker"] = getattr(request, "hostname", None)
@@ -148,21 +148,20 @@ class DatabaseBackend(Chords, StockBackend):
 
     def _write(self, alias, task_id, values):
         """Write a row unless that would go backwards, and tell Django's signal."""
-        rows = self._rows(self.TaskModel, alias)
         listened = post_save.has_listeners(self.TaskModel)
-        created = listened and not rows.filter(task_id=task_id).exists()
-        final = [states.SUCCESS] if values["status"] in FINISHED else FINISHED
-        row = self.TaskModel(task_id=task_id, **values)
-        started = self.app.conf.task_track_started and values["status"] != states.STARTED
-        for calls in tables()[1:]:  # where a call is, its result is too
-            if calls.db != alias and calls.filter(task_id=task_id).exists():
-                store(row, calls.db, values, final, known=started)
-        if not store(row, alias, values, final, known=started):
+        rows = self._rows(self.TaskModel, alias).filter(task_id=task_id) if listened else None
+        created = listened and not rows.exists()
+        for other in aliases()[1:]:  # where a call is, its result is too
+            if other != alias and TaskCall.objects.using(other).filter(task_id=task_id).exists():
+                store(self.TaskModel, other, task_id, values)
+        if self.always_retry:  # which replaces a dead connection: ask none first
+            connections[alias].health_check_done = True
+        if not store(self.TaskModel, alias, task_id, values):
             logger.info("%s of %s came after its end", values["status"], task_id)
         elif listened:
             post_save.send(
                 sender=self.TaskModel,
-                instance=rows.get(task_id=task_id),
+                instance=rows.get(),
                 created=created,
                 update_fields=None,
                 raw=False,

@@ -41,11 +41,7 @@ NOT_JSON = (
     r"(?<!\\ud[89ab]..)\\ud[c-f]",
 )
 
-# Without waiting for the disk: if a power cut takes it, the call is sent again.
-NOTE_SENT = """
-    UPDATE tasklog_taskcall SET sent_at = statement_timestamp()
-    WHERE task_id = %s AND set_config('synchronous_commit', 'off', true) = 'off'
-"""
+NOTE_SENT = "UPDATE tasklog_taskcall SET sent_at = statement_timestamp() WHERE task_id = %s"
 
 
 class NotReplayable(ValueError):
@@ -235,9 +231,8 @@ class TaskCall(models.Model):
 
     def mark_sent(self, alias):
         """Note in a database that the broker has its message."""
-        connection = connections[alias]
-        if connection.vendor == "postgresql" and not connection.in_atomic_block:
-            execute(alias, NOTE_SENT, [self.task_id])
+        if connections[alias].vendor == "postgresql":
+            execute(alias, NOTE_SENT, [self.task_id], lasting=False)  # else: sent again
         else:
             TaskCall.objects.using(alias).filter(task_id=self.task_id).update(sent_at=Now())
 

@@ -2,38 +2,49 @@
 
 from functools import cache
 
+from celery import current_app, states
 from django.db import connections
 
+FINISHED = sorted(states.READY_STATES)  # FAILURE, REVOKED, SUCCESS
 BATCH = 5000  # rows in one statement; SQLite takes 32,766 parameters
 
 
-def store(row, alias, changed, unless, known):
-    """Write the row of a task in one statement, unless that has one of some states.
+def store(model, alias, task_id, values):
+    """Write the row of a task in one statement, unless that would go backwards.
 
     Django's `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
+    A power cut may take a state that is no end.
 
     Args:
-        row (TaskResult): what to store, with its ``task_id``.
+        model (type[Model]): TaskResult.
         alias (str): the database.
-        changed (Iterable[str]): the fields to store.
-        unless (list[str]): the states that stay.
-        known (bool): try an update first. Each insert uses up one of the table's 2³¹ ids, even
-            where a row is there.
+        task_id (str): whose row.
+        values (dict): the fields to store.
 
     Returns:
         bool: whether anything was written.
     """
-    update, insert = statements(type(row), alias, tuple(changed), len(unless))
-    if known:
-        values = [prepared(row, row._meta.get_field(name), alias) for name in changed]
-        if execute(alias, update, [*values, row.task_id, *unless]):
+    connection, ends = connections[alias], values["status"] in FINISHED
+    unless = [states.SUCCESS] if ends else FINISHED
+    update, insert = statements(model, alias, tuple(values), len(unless))
+    # Each insert uses up one of the table's 2³¹ ids, even where a row is there.
+    if values["status"] != states.STARTED and current_app.conf.task_track_started:
+        params = [
+            model._meta.get_field(name).get_db_prep_save(value, connection)
+            for name, value in values.items()
+        ]
+        if execute(alias, update, [*params, task_id, *unless], lasting=ends):
             return True
-    values = [prepared(row, field, alias, add=True) for field in stored_fields(type(row))]
-    return execute(alias, insert, [*values, *unless])
+    row = model(task_id=task_id, **values)
+    params = [
+        field.get_db_prep_save(field.pre_save(row, add=True), connection)
+        for field in stored_fields(model)
+    ]
+    return execute(alias, insert, [*params, *unless], lasting=ends)
 
 
 @cache
-def statements(model, alias, changed, states):
+def statements(model, alias, changed, finals):
     """Return UPDATE and INSERT. Kept: to make the SQL takes longer than to run it."""
     quote = connections[alias].ops.quote_name
     table = quote(model._meta.db_table)
@@ -41,7 +52,7 @@ def statements(model, alias, changed, states):
         quote(model._meta.get_field(name).column) for name in ("task_id", "status", *changed)
     )
     columns = [quote(field.column) for field in stored_fields(model)]
-    unless = f"{table}.{status} NOT IN ({', '.join(['%s'] * states)})"
+    unless = f"{table}.{status} NOT IN ({', '.join(['%s'] * finals)})"
     return (
         f"UPDATE {table} SET {', '.join(f'{name} = %s' for name in changed)} "
         f"WHERE {task_id} = %s AND {unless}",
@@ -55,14 +66,15 @@ def stored_fields(model):
     return [field for field in model._meta.concrete_fields if not field.primary_key]
 
 
-def prepared(row, field, alias, add=False):
-    value = field.pre_save(row, add) if add else getattr(row, field.attname)
-    return field.get_db_prep_save(value, connections[alias])
+def execute(alias, sql, params, lasting):
+    """Run an UPDATE or INSERT. Returns whether it changed a row (bool).
 
-
-def execute(alias, sql, params):
-    """Run a statement. Returns whether it changed a row (bool)."""
-    with connections[alias].cursor() as cursor:
+    What is not `lasting` (bool) does not wait for PostgreSQL's disk: a power cut may take it.
+    """
+    connection = connections[alias]
+    if not lasting and connection.vendor == "postgresql" and connection.get_autocommit():
+        sql += " RETURNING set_config('synchronous_commit', 'off', true)"
+    with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return cursor.rowcount > 0
 

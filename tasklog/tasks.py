@@ -10,8 +10,8 @@ QUIET = {
     "track": False,
     "outbox": False,
     "schedule_eta": False,
-    # Seconds: more than a queue takes, and a night without workers leaves few behind. Not in beat's
-    # entry: django-celery-beat does not store it there.
+    # Seconds: a night without workers leaves few behind. Not in beat's entry, where
+    # django-celery-beat does not store it.
     "expires": 3600,
 }
 

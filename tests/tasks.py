@@ -41,6 +41,13 @@ def total(numbers):
     return sum(numbers)
 
 
+@shared_task(ignore_result=True)
+def count_nothing():
+    """Ask the database, and store nothing there."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
 @shared_task
 def backend_pid():
     """Return the process id of the PostgreSQL backend that serves this task."""

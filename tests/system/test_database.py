@@ -1,5 +1,7 @@
 """Workers and their database: connections live by the rules of requests; SQLite never locks."""
 
+import re
+
 import pytest
 from celery import chain, chord
 from django.db import connection
@@ -8,7 +10,7 @@ from django_celery_results.models import TaskResult
 from blog.celery import square
 from posts.tasks.basics import add
 from tests.services import wait_for
-from tests.tasks import backend_pid, total
+from tests.tasks import backend_pid, count_nothing, total
 
 THIRTY = range(30)
 
@@ -85,12 +87,27 @@ def test_a_connection_is_kept_between_tasks(on_postgres, own_postgres):
 @pytest.mark.proves("DATABASES.conn_health_checks")
 def test_a_dead_connection_is_replaced(on_postgres, own_postgres):
     """A PostgreSQL that restarts between two tasks fails neither. Without it, the first task of
-    each process after a restart fails."""
+    each process after a restart fails where it asks the database."""
+
+    def run():
+        task_id = count_nothing.delay().id
+        end = re.compile(rf"count_nothing\[{task_id}\] (succeeded|raised)")
+        return wait_for(lambda: end.search(on_postgres.output), f"the end of {task_id}")[1]
+
+    assert run() == "succeeded"
+    own_postgres.stop()
+    own_postgres.start()
+    assert run() == "succeeded"
+    assert "OperationalError" not in on_postgres.output
+
+
+def test_a_result_finds_a_dead_connection_by_itself(on_postgres, own_postgres):
+    """Storing asks nothing first, and tries again with a new connection."""
     before = run_there(own_postgres)
     own_postgres.stop()
     own_postgres.start()
     assert run_there(own_postgres) != before
-    assert "OperationalError" not in on_postgres.output
+    assert on_postgres.output.count("Failed operation _store_result") == 1
 
 
 @pytest.mark.proves("CELERY_RESULT_BACKEND_ALWAYS_RETRY")

@@ -14,15 +14,17 @@ from tests.services import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
-# Writes down what a commit of each UPDATE would wait for.
+# Writes down what each commit waits for: deferred, so that it looks at the end.
 WATCH = """
     CREATE TABLE durability (setting text);
     CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO durability VALUES (current_setting('synchronous_commit'));
-        RETURN NEW;
+        RETURN NULL;
     END $$;
-    CREATE TRIGGER watch BEFORE UPDATE ON tasklog_taskcall
-        FOR EACH ROW EXECUTE FUNCTION watch();
+    CREATE CONSTRAINT TRIGGER watch AFTER UPDATE ON tasklog_taskcall
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch();
+    CREATE CONSTRAINT TRIGGER watch AFTER INSERT OR UPDATE ON django_celery_results_taskresult
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch();
 """
 
 
@@ -61,10 +63,49 @@ def test_the_note_that_a_call_was_sent_does_not_wait_for_the_disk(
     assert database.fetchone() == ("on",)
 
 
-def test_in_a_transaction_it_leaves_the_durability_of_all_else(postgres_alias, call, durability):
+@pytest.fixture
+def stored_there(postgres_alias, backend, monkeypatch):
+    """The backend, with PostgreSQL as its database."""
+    monkeypatch.setattr(type(backend), "alias", postgres_alias)
+    return backend
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_only_the_end_of_a_task_waits_for_the_disk(
+    stored_there, database, configure, durability, tracked
+):
+    """A task that a power cut takes back to PENDING is found, one that has ended is not lost."""
+    configure(task_track_started=tracked)
+    task_id = uuid()
+    stored_there.mark_as_started(task_id)
+    stored_there.mark_as_started(task_id)  # delivered again
+    stored_there.store_result(task_id, {"done": 1}, "PROGRESS")
+    stored_there.mark_as_retry(task_id, ValueError())
+    assert durability() == ["off"] * 4
+    stored_there.mark_as_failure(task_id, ValueError())
+    stored_there.mark_as_done(task_id, 3)
+    assert durability() == ["off"] * 4 + ["on"] * 2
+    database.execute("SHOW synchronous_commit")
+    assert database.fetchone() == ("on",)
+
+
+def test_in_a_transaction_all_else_stays_durable(postgres_alias, stored_there, call, durability):
     with transaction.atomic(using=postgres_alias):
         call.mark_sent(postgres_alias)
-    assert durability() == ["on"]
+        stored_there.mark_as_started(uuid())
+    assert durability() == ["on"] * 2
+
+
+def test_in_a_transaction_without_atomic_too(postgres_alias, stored_there, call, durability):
+    connection = connections[postgres_alias]
+    connection.set_autocommit(False)
+    try:
+        call.mark_sent(postgres_alias)
+        stored_there.mark_as_started(uuid())
+        connection.commit()
+    finally:
+        connection.set_autocommit(True)
+    assert durability() == ["on"] * 2
 
 
 @pytest.fixture(scope="module", autouse=True)
