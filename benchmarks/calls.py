@@ -34,7 +34,7 @@ def rows(lab):
     return [
         economy(lab, stock, calls),
         *transactions(lab, calls),
-        dispatcher(lab, calls),
+        dispatcher(lab, stock, calls),
         patience(lab, calls),
         memory(lab, calls),
     ]
@@ -70,18 +70,23 @@ def transactions(lab, calls):
     ]
 
 
-def dispatcher(lab, calls):
-    """One dispatcher, which sends what is due."""
+def dispatcher(lab, stock, calls):
+    """One dispatcher, which sends what is due. On the stock side one process that calls `delay`."""
     calls.pause()
-    rates = []
+    stock.pause()
+    plain, rates = [], []
     for _ in range(ROUNDS):
+        plain.append(float(stock.call("rate_of_calls", DUE // 10)))
+        lab.redis.client().delete(stock.name)
         fill(calls, DUE, "-1 hour")
         rates.append(float(calls.call("rate_of_dispatch")))
         sent = lab.redis.client().llen(calls.name)
         assert sent == DUE, f"{sent} were sent, not {DUE}"
         lab.redis.client().delete(calls.name)
     calls.resume()
-    return Row("due calls a second, one dispatcher", None, statistics.median(rates), at_least=1500)
+    stock.resume()
+    before, after = statistics.median(plain), statistics.median(rates)
+    return Row("due calls a second, one dispatcher", before, after, at_least=1500)
 
 
 def patience(lab, calls):
