@@ -108,6 +108,28 @@ def test_in_a_transaction_without_atomic_too(postgres_alias, stored_there, call,
     assert durability() == ["on"] * 2
 
 
+@pytest.mark.parametrize("tries_again", [True, False])
+def test_a_connection_that_died_between_two_tasks(
+    stored_there, postgres_alias, monkeypatch, tries_again
+):
+    """Asked before the store where that is tried once, else not."""
+    monkeypatch.setattr(stored_there, "always_retry", tries_again)
+    connection = connections[postgres_alias]
+    connection.ensure_connection()
+    monkeypatch.setattr(connection, "health_check_enabled", True)
+    monkeypatch.setattr(connection, "close_at", None)
+    with connection.copy().cursor() as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+        other.db.close()
+    asked = []
+    monkeypatch.setattr(connection, "is_usable", lambda: asked.append(1))
+    connection.close_if_unusable_or_obsolete()  # as before each task
+    task_id = uuid()
+    stored_there.mark_as_started(task_id)
+    assert bool(asked) == (not tries_again)
+    assert TaskResult.objects.using(postgres_alias).get().task_id == task_id
+
+
 @pytest.fixture(scope="module", autouse=True)
 def results(postgres_alias):
     """The connection for results that tasklog's README shows."""
