@@ -48,5 +48,5 @@ def show(text, lexer=None):
 
 
 def printable(text):
-    """Return a text that can be sent to a browser: lone surrogates are escaped."""
+    """Return a text for a browser: lone surrogates are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()

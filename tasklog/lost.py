@@ -1,4 +1,4 @@
-"""Calls that will never end by themselves: their worker was killed while it ran them."""
+"""Calls that never end by themselves: their worker was killed."""
 
 import logging
 from datetime import timedelta

@@ -13,7 +13,6 @@ def store(model, alias, task_id, values):
     """Write the row of a task in one statement, unless that would go backwards.
 
     Django's `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
-    A power cut may take a state that is no end.
 
     Args:
         model (type[Model]): TaskResult.

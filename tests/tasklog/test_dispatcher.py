@@ -2,11 +2,13 @@
 
 import threading
 from datetime import datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import chain, chord, current_app, group, shared_task
 from django.db import connection, transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -14,7 +16,7 @@ from kombu.exceptions import OperationalError
 from blog.celery import debug_task, square
 from posts.tasks.basics import add
 from tasklog import tasks
-from tasklog.dispatcher import claim, send_due_calls
+from tasklog.dispatcher import claim, find_abandoned, send_due_calls
 from tasklog.models import SCHEDULED, SCHEDULED_SENT, NotReplayable, TaskCall
 from tests.events import listening
 from tests.services import wait_for
@@ -312,6 +314,34 @@ def test_what_its_process_left_unsent_is_sent_when_it_had_its_time(broker_away, 
     assert send_due_calls() == 1
     assert send_due_calls() == 0
     assert [message["id"] for message in messages()] == [result.id]
+
+
+def test_what_a_slow_dispatcher_sends_no_other_may_take(messages, monkeypatch):
+    """Each call takes ten seconds here: a whole batch would take longer than RESEND_AFTER."""
+    TaskCall.objects.bulk_create(
+        TaskCall(task_id=f"call-{n}", name=square.name, args=[n], kwargs={}) for n in range(5)
+    )
+    app, send_call = current_app._get_current_object(), current_app.send_call
+    clock = Mock(monotonic=lambda: clock.now, now=0)
+
+    def pass_seconds(seconds):
+        clock.now += seconds
+        TaskCall.objects.update(claimed_at=F("claimed_at") - timedelta(seconds=seconds))
+
+    def send_slowly(call, *args, **options):
+        assert not find_abandoned(TaskCall.objects).filter(pk=call.pk).exists()
+        send_call(call, *args, **options)
+        pass_seconds(10)
+
+    monkeypatch.setattr("tasklog.dispatcher.time", clock)
+    monkeypatch.setattr(app, "send_call", send_slowly)
+    find_abandoned(TaskCall.objects)
+    sent = []
+    while sum(sent) < 5:
+        pass_seconds(31)
+        sent.append(send_due_calls())
+    assert sent == [2, 2, 1]
+    assert len({message["id"] for message in messages()}) == len(messages()) == 5
 
 
 def test_what_was_sent_and_only_not_noted_is_not_sent_again(messages):
