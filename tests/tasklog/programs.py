@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 
 import django
 from celery import current_app
@@ -29,6 +30,8 @@ def fork(work):
     try:
         work()
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 

@@ -10,6 +10,10 @@ from blog.settings import DATABASES, TASKLOG
 # TASKLOG_CHANGES='{"SEND_EVERY": 1}'
 TASKLOG = {**TASKLOG, **json.loads(os.environ.get("TASKLOG_CHANGES", "{}"))}
 
+# Many write at once here, on a busy machine, and SQLite lets whoever is lucky go first.
+if "timeout" in DATABASES["default"].get("OPTIONS", {}):
+    DATABASES["default"]["OPTIONS"]["timeout"] = 120  # seconds
+
 # A second database: the path of an SQLite file.
 if "OTHER_DATABASE" in os.environ:
     options = DATABASES["default"].get("OPTIONS", {})
