@@ -21,7 +21,6 @@ if not os.environ.get("AS_IT_RUNS"):
 TASKLOG = TASKLOG if os.environ.get("CALLS") else {"TRACK": bool(os.environ.get("TRACK"))}
 if os.environ.get("ASYNC_RESULTS"):
     # As tasklog/README.md has it: results, and they alone, may be lost with the power.
-    options = {"options": "-c synchronous_commit=off"}
-    options |= {"server_side_binding": True, "prepare_threshold": 1}
+    options = {"options": "-c synchronous_commit=off", "prepare_threshold": 1}
     DATABASES["results"] = {**DATABASES["default"], "OPTIONS": options}
     TASKLOG["RESULTS_DATABASE"] = "results"

@@ -81,13 +81,15 @@ class Side:
 
     def __init__(self, lab, name, project, env):
         self.lab, self.name = lab, name
-        self.app = {"stock": "benchmarks.stock", "here": "benchmarks.here"}[project]
+        # This side's is what docker-compose.yml has. Stock Celery would not use it.
+        address_options = {"stock": "", "here": "?prepare_threshold=1"}[project]
+        self.app = f"benchmarks.{project}"
         with lab.database() as server:
             server.execute(f"CREATE DATABASE {name}")
         self.rows = lab.database(name)
         self.env = {
             "DJANGO_SETTINGS_MODULE": f"benchmarks.{project}_settings",
-            "DATABASE_URL": lab.database_url(name),
+            "DATABASE_URL": lab.database_url(name) + address_options,
             "CELERY_BROKER_URL": lab.redis.url(),
             "CELERY_TASK_DEFAULT_QUEUE": name,
             "DEBUG": "true",

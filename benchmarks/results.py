@@ -9,12 +9,12 @@ from .table import Row
 
 TABLE = "django_celery_results_taskresult"
 ROUNDS = 5
-TASKS = 1200  # a round; stock, which takes longer, a quarter of them
+TASKS = 3000  # a round; stock, which takes longer, a quarter of them
 CHORD = 20  # members of its header
 
 
 def rows(lab):
-    """Return the rows of this module. Takes about three minutes."""
+    """Return the rows of this module. Takes about four minutes."""
     stock = lab.side("stock", "stock")
     here = lab.side("here", "here")
     fast = lab.side("fast", "here", ASYNC_RESULTS="1")

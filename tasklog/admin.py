@@ -212,7 +212,7 @@ class TaskCallAdmin(Log, admin.ModelAdmin):
         self.delete_queryset(request, TaskCall.objects.filter(pk=call.pk))
 
     def delete_queryset(self, request, calls):
-        """Delete calls with their results, which nobody would find any more."""
+        """Delete calls with their results."""
         ids = list(calls.values_list("task_id", flat=True))
         TaskResult.objects.filter(task_id__in=ids).delete()
         TaskCall.objects.filter(task_id__in=ids).delete()

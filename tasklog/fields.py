@@ -10,7 +10,7 @@ UNCARRIED = (TypeError, ValueError, AttributeError, ArithmeticError, RecursionEr
 
 
 class Unreadable(str):
-    """The text of a message with a type that is not registered with kombu here."""
+    """A text with a type that kombu does not know here."""
 
 
 class MessageField(models.TextField):

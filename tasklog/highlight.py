@@ -37,7 +37,7 @@ def show_traceback(text):
 
 
 def show(text, lexer=None):
-    """Return a text in HTML, the beginning if it is long. `lexer` is a class of Pygments'."""
+    """Return a text in HTML, the beginning if it is long. `lexer` is Pygments'."""
     left_out, text = len(text) - LONGEST, printable(text[:LONGEST])
     if lexer:
         text = mark_safe(highlight(text, lexer(), HtmlFormatter(nowrap=True)))  # it escapes

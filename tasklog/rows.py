@@ -12,7 +12,7 @@ BATCH = 5000  # rows in one statement; SQLite takes 32,766 parameters
 def store(model, alias, task_id, values):
     """Write the row of a task in one statement, unless that would go backwards.
 
-    Django's `bulk_create(update_conflicts=True)` knows no condition, and opens a transaction.
+    Django's `bulk_create` knows no condition.
 
     Args:
         model (type[Model]): TaskResult.
@@ -74,6 +74,11 @@ def execute(alias, sql, params, lasting):
     if not lasting and connection.vendor == "postgresql" and connection.get_autocommit():
         sql += " RETURNING set_config('synchronous_commit', 'off', true)"
     with connection.cursor() as cursor:
+        prepares = getattr(connection.connection, "prepare_threshold", None) is not None
+        if prepares and not connection.queries_logged:  # which it cannot show
+            from psycopg import Cursor
+
+            cursor.cursor = Cursor(connection.connection)  # Django's prepares nothing
         cursor.execute(sql, params)
         return cursor.rowcount > 0
 

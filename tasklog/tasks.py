@@ -10,8 +10,8 @@ QUIET = {
     "track": False,
     "outbox": False,
     "schedule_eta": False,
-    # Seconds: a night without workers leaves few behind. Not in beat's entry, where
-    # django-celery-beat does not store it.
+    # Seconds: a night without workers leaves few behind. django-celery-beat stores it in no
+    # entry.
     "expires": 3600,
 }
 

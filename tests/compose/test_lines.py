@@ -378,11 +378,12 @@ def test_cap_drop(built):
 def test_environment(built):
     """Without it, the settings' own default counts: no DEBUG, with which nothing starts as long as
     SECRET_KEY is not set; SQLite in each container; Redis on its localhost, where none is."""
-    code = "print(s.DEBUG, s.DATABASES['default']['HOST'], s.CELERY_BROKER_URL)"
-    code = f"from django.conf import settings as s; {code}"
+    code = "print(s.DEBUG, database['HOST'], *database['OPTIONS'], s.CELERY_BROKER_URL)"
+    code = f"from django.conf import settings as s; database = s.DATABASES['default']; {code}"
     assert in_a_container(built, f'python manage.py shell -v0 -c "{code}"').split() == [
         "True",
         "db",
+        "prepare_threshold",
         "redis://:only-for-development@redis:6379/0",
     ]
 

@@ -54,6 +54,22 @@ def run(start, code):
     return shell.output
 
 
+PREPARE = """
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+from tasklog.rows import store
+
+settings.DEBUG = False  # else no statement is prepared
+values = {"status": "STARTED", "date_done": timezone.now()}
+for _ in range(3):
+    store(TaskResult, "default", "a task", values)
+other = connection.copy().cursor()  # takes the only connection that the pool has by now
+other.execute("BEGIN")
+other.execute("SELECT 1")
+store(TaskResult, "default", "a task", values)
+"""
 ADD = "from posts.tasks.basics import add; print(add.delay(2, 3, seconds=0).get(timeout=60))"
 
 
@@ -95,10 +111,15 @@ def bouncer(start, own_postgres, folder):
 
 
 def test_pgbouncer(start, grown, bouncer):
-    """Worker, web and shell work through it; without the chapter's line, cursors are lost."""
+    """Worker, web and shell work through it. Without the chapter's line it loses cursors, and with
+    `prepare_threshold` the statements that were prepared."""
     failed = start("python", "manage.py", "shell", "-v0", "-c", READ)
     assert failed.wait(60) == 1
     assert re.search('cursor "_django_curs_.*" does not exist', failed.output)
+    prepared = {"DATABASE_URL": f"{bouncer.url}?prepare_threshold=1"}
+    failed = start("python", "manage.py", "shell", "-v0", "-c", PREPARE, env=prepared)
+    assert failed.wait(60) == 1
+    assert re.search('prepared statement "_pg3_.*" does not exist', failed.output)
     grown(listing("test_pgbouncer", "python"))
     assert "read " in run(start, READ)
     start.worker()

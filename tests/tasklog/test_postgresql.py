@@ -7,6 +7,7 @@ from celery import states
 from celery.result import AsyncResult
 from celery.utils import uuid
 from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django_celery_results.models import TaskResult
 
 from tasklog.models import TaskCall
@@ -128,6 +129,32 @@ def test_a_connection_that_died_between_two_tasks(
     stored_there.mark_as_started(task_id)
     assert bool(asked) == (not tries_again)
     assert TaskResult.objects.using(postgres_alias).get().task_id == task_id
+
+
+@pytest.mark.parametrize(("threshold", "planned"), [(None, 0), (0, 2)])
+def test_statements_of_results_are_planned_once_where_the_connection_says_so(
+    stored_there, postgres_alias, database, threshold, planned
+):
+    """None is Django's default: PgBouncer could not have it."""
+    connection = connections[postgres_alias]
+    connection.connection.prepare_threshold = threshold
+    for task_id in (uuid(), uuid()):
+        stored_there.mark_as_started(task_id)
+        stored_there.mark_as_done(task_id, 3)
+    database.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement ~ 'taskresult'")
+    assert database.fetchone() == (planned,)
+    connection.close()
+
+
+def test_in_debug_django_shows_the_statements_of_results(stored_there, postgres_alias, database):
+    connection = connections[postgres_alias]
+    connection.connection.prepare_threshold = 0
+    task_id = uuid()
+    with CaptureQueriesContext(connection) as seen:
+        stored_there.mark_as_started(task_id)
+        stored_there.mark_as_done(task_id, 3)
+    assert ["STARTED" in seen[0]["sql"], "SUCCESS" in seen[1]["sql"]] == [True, True]
+    connection.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
