@@ -10,8 +10,8 @@ QUIET = {
     "track": False,
     "outbox": False,
     "schedule_eta": False,
-    # Seconds: a night without workers leaves few behind. django-celery-beat stores it in no
-    # entry.
+    # Seconds: a night without workers leaves few behind. Not in beat's entry:
+    # django-celery-beat would drop it.
     "expires": 3600,
 }
 

@@ -131,30 +131,35 @@ def test_a_connection_that_died_between_two_tasks(
     assert TaskResult.objects.using(postgres_alias).get().task_id == task_id
 
 
+@pytest.fixture
+def connection(postgres_alias):
+    """A connection that is closed afterwards, with what a test has set in it."""
+    connection = connections[postgres_alias]
+    connection.ensure_connection()
+    yield connection
+    connection.close()
+
+
 @pytest.mark.parametrize(("threshold", "planned"), [(None, 0), (0, 2)])
 def test_statements_of_results_are_planned_once_where_the_connection_says_so(
-    stored_there, postgres_alias, database, threshold, planned
+    stored_there, connection, database, threshold, planned
 ):
     """None is Django's default: PgBouncer could not have it."""
-    connection = connections[postgres_alias]
     connection.connection.prepare_threshold = threshold
     for task_id in (uuid(), uuid()):
         stored_there.mark_as_started(task_id)
         stored_there.mark_as_done(task_id, 3)
     database.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement ~ 'taskresult'")
     assert database.fetchone() == (planned,)
-    connection.close()
 
 
-def test_in_debug_django_shows_the_statements_of_results(stored_there, postgres_alias, database):
-    connection = connections[postgres_alias]
+def test_in_debug_django_shows_the_statements_of_results(stored_there, connection):
     connection.connection.prepare_threshold = 0
     task_id = uuid()
     with CaptureQueriesContext(connection) as seen:
         stored_there.mark_as_started(task_id)
         stored_there.mark_as_done(task_id, 3)
     assert ["STARTED" in seen[0]["sql"], "SUCCESS" in seen[1]["sql"]] == [True, True]
-    connection.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
